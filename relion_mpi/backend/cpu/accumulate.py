@@ -1,0 +1,209 @@
+"""Posterior sums of a batch: slices to back-project and the moments of noise and scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from relion_mpi.backend.cpu.backproject import scatter
+from relion_mpi.backend.cpu.jobs import child_rows
+from relion_mpi.backend.cpu.project import FAST, slice_into
+from relion_mpi.backend.cpu.shifts import phase_table
+from relion_mpi.backend.protocol import Moments
+from relion_mpi.fourier.shells import padded_size
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from relion_mpi.backend.cpu.posterior import Posterior
+    from relion_mpi.backend.cpu.prepare import Images
+    from relion_mpi.backend.cpu.project import References
+    from relion_mpi.backend.protocol import SearchGrid
+
+SLICE_BYTES = 256 * 2**20
+"""Slices waiting for the scatter at a time."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """Running sums of one half-set.
+
+    Attributes
+    ----------
+    volume : float (n_class, size * size * (size // 2 + 1) * 3) flat
+    direction_weight : float64 (n_class, n_dir)
+    size, r_max, padding : geometry of the volume
+    """
+
+    volume: NDArray[np.floating[Any]]
+    direction_weight: NDArray[np.float64]
+    size: int
+    r_max: int
+    padding: int
+
+
+def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, dtype: DTypeLike) -> Sums:
+    """Make empty sums."""
+    size = padded_size(r_max, padding)
+    volume = np.zeros((n_class, size * size * (size // 2 + 1) * 3), dtype)
+    return Sums(volume, np.zeros((n_class, n_dir)), size, r_max, padding)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=FAST)
+def weigh_slices(
+    volumes, size, reach, padding, sx, sy, shell,
+    masked, unmasked, reference_ctf, data_ctf, inv_sigma2, phases,
+    first_image, slice_offsets, hypothesis, child, weight_offsets, shift, weight,
+    directions, psis, n_direction, n_psi_child, n_psi, n_orient,
+    cross, power, class_weight, shift_weight, all_rows, data, share,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Sum each slice's shifted images, compare with its projection, and lay it out for scatter.
+
+    Images first_image .. first_image + n - 1 are done, with n = slice_offsets.size - 1 and slices
+    counted from slice_offsets[0].
+
+    Parameters
+    ----------
+    cross, power : float64 (n_img, n_shell) moments, added to
+    class_weight : float64 (n_img, n_class), added to
+    shift_weight : float64 (n_img, n_fine_shift), added to
+    all_rows : float (n_slice, 6) output
+    data : float (n_slice, 2 * n_pix) output: CTF / sigma2 * sum of weighted shifted images
+    share : float (n_slice,) output: weight of the slice
+    """
+    n_pix = sx.size
+    dtype = masked.dtype
+    for n in numba.prange(slice_offsets.size - 1):
+        i = first_image + n
+        rows64 = np.empty(6)
+        rows = np.empty(6, dtype)
+        re, im = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
+        cos, sin = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
+        for s in range(slice_offsets[n], slice_offsets[n + 1]):
+            out = s - slice_offsets[0]
+            k = hypothesis[s] // n_orient
+            child_rows(
+                hypothesis[s], child[s], directions, psis, n_direction, n_psi_child, n_psi,
+                n_orient, padding, rows64,
+            )  # fmt: skip
+            rows[:] = rows64
+            all_rows[out] = rows
+            cos[:] = 0
+            sin[:] = 0
+            total = 0.0
+            for w in range(weight_offsets[s], weight_offsets[s + 1]):
+                q = weight[w]
+                total += q
+                shift_weight[i, shift[w]] += q
+                phase = phases[shift[w]]
+                for p in range(n_pix):
+                    cos[p] += q * phase[0, p]
+                    sin[p] += q * phase[1, p]
+            share[out] = total
+            class_weight[i, k] += total
+            slice_into(volumes[k], size, reach, rows, sx, sy, n_pix, re, im)
+            for p in range(n_pix):
+                c = reference_ctf[i, p]
+                a, b = masked[i, 0, p], masked[i, 1, p]
+                xr, xi = a * cos[p] - b * sin[p], a * sin[p] + b * cos[p]
+                rr, ri = c * re[p], c * im[p]
+                cross[i, shell[p]] += rr * xr + ri * xi
+                power[i, shell[p]] += total * (rr * rr + ri * ri)
+                f = data_ctf[i, p] * inv_sigma2[p]
+                a, b = unmasked[i, 0, p], unmasked[i, 1, p]
+                data[out, p] = f * (a * cos[p] - b * sin[p])
+                data[out, n_pix + p] = f * (a * sin[p] + b * cos[p])
+
+
+def accumulate(
+    images: Images,
+    references: References,
+    grid: SearchGrid,
+    posterior: Posterior,
+    sums: Sums,
+    inv_sigma2: NDArray[Any],
+) -> Moments:
+    """Do what `Backend.accumulate` promises; inv_sigma2 includes shell 0 here.
+
+    Source
+    ------
+    RELION storeWeightedSums; a slice is back-projected once, its shifts summed before.
+    """
+    geometry, dtype = images.geometry, images.masked.dtype
+    n_img, n_class = images.n_img, references.volume.shape[0]
+    children = posterior.children
+    phases = phase_table(
+        children.shift_pix, geometry.x, geometry.y, geometry.box_size, dtype
+    )
+    moments = Moments(
+        np.zeros((n_img, geometry.n_shell)),
+        np.zeros((n_img, geometry.n_shell)),
+        np.zeros((n_img, n_class)),
+        np.zeros((n_img, children.shift_pix.shape[0])),
+        posterior.n_slice,
+    )
+    weight = images.weight_ctf * inv_sigma2
+    sx, sy = geometry.slice_x.astype(dtype), geometry.slice_y.astype(dtype)
+    for first, last in _image_groups(posterior, geometry.n_pix, dtype.itemsize):
+        offsets = posterior.slice_offsets[first : last + 1]
+        begin, end = int(offsets[0]), int(offsets[-1])
+        rows = np.empty((end - begin, 6), dtype)
+        data = np.empty((end - begin, 2 * geometry.n_pix), dtype)
+        share = np.empty(end - begin, dtype)
+        weigh_slices(
+            references.volume, references.size, references.padding * references.r_max,
+            references.padding, sx, sy, geometry.shell, images.masked, images.unmasked,
+            images.reference_ctf, images.data_ctf, inv_sigma2, phases, first, offsets,
+            posterior.hypothesis, posterior.child, posterior.weight_offsets, posterior.shift,
+            posterior.weight, children.direction, children.psi_rad, children.n_direction,
+            children.n_psi_child, children.n_psi, children.n_orient, moments.cross, moments.power,
+            moments.class_weight, moments.shift_weight, rows, data, share,
+        )  # fmt: skip
+        hypothesis = posterior.hypothesis[begin:end]
+        image = np.repeat(np.arange(first, last), np.diff(offsets))
+        class_index, orient = np.divmod(hypothesis, children.n_orient)
+        np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), share)
+        for k in range(n_class):
+            mine = slice(None) if n_class == 1 else np.flatnonzero(class_index == k)
+            _scatter_class(sums, k, rows[mine], sx, sy, data[mine], weight, image[mine], share[mine])
+    return moments
+
+
+def _image_groups(posterior: Posterior, n_pix: int, itemsize: int) -> list[tuple[int, int]]:
+    """Split a batch so that the slices of a group fit in SLICE_BYTES."""
+    limit = max(1, SLICE_BYTES // (2 * n_pix * itemsize))
+    groups, first = [], 0
+    offsets = posterior.slice_offsets
+    n_img = offsets.size - 1
+    while first < n_img:
+        last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
+        last = min(max(last, first + 1), n_img)
+        groups.append((first, last))
+        first = last
+    return groups
+
+
+def _scatter_class(
+    sums: Sums,
+    k: int,
+    rows: NDArray[Any],
+    sx: NDArray[Any],
+    sy: NDArray[Any],
+    data: NDArray[Any],
+    weight: NDArray[Any],
+    image: NDArray[np.int64],
+    share: NDArray[Any],
+) -> None:
+    """Scatter one class, its planes shared out over the threads."""
+    n_slab = numba.get_num_threads()
+    reach = sums.padding * sums.r_max
+    # A random slice has as many samples in each of equally thick slabs (Archimedes).
+    planes = np.rint(np.linspace(-reach, reach, n_slab + 1)).astype(np.int64) + sums.size // 2
+    planes[0], planes[-1] = 0, sums.size
+    scatter(
+        sums.volume[k], sums.size, reach, planes[:-1].copy(), planes[1:].copy(), rows, sx, sy,
+        data, weight, image, share,
+    )  # fmt: skip

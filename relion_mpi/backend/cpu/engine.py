@@ -1,0 +1,169 @@
+"""The CPU backend: BLAS for products, numba for the rest; float32, or float64 as reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.backend.cpu import accumulate, coarse, local, posterior, prepare
+from relion_mpi.backend.cpu.project import References, slices, transform_reference
+from relion_mpi.backend.protocol import HostSums
+from relion_mpi.core.errors import InputError
+from relion_mpi.fourier.shells import padded_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.backend.cpu.candidates import Candidates
+    from relion_mpi.backend.protocol import (
+        BestHypotheses,
+        GlobalPrior,
+        ImageGeometry,
+        ImageMask,
+        Likelihood,
+        LocalPrior,
+        Moments,
+        OpticsArrays,
+        SearchGrid,
+    )
+
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+class CPUBackend:
+    """`relion_mpi.backend.protocol.Backend` on host cores."""
+
+    name = "cpu"
+
+    def __init__(self, precision: str) -> None:
+        if precision not in DTYPES:
+            msg = f"--precision {precision}: the CPU backend knows {', '.join(DTYPES)}"
+            raise InputError(msg)
+        self.precision = precision
+        self.dtype = DTYPES[precision]
+
+    def load_references(
+        self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
+    ) -> References:
+        """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
+        volumes = [transform_reference(m, r_max, padding, self.dtype).reshape(-1) for m in maps]
+        return References(np.stack(volumes), padded_size(r_max, padding), r_max, padding)
+
+    def project(
+        self,
+        references: References,
+        matrices: NDArray[np.float64],
+        geometry: ImageGeometry,
+        class_index: int = 0,
+    ) -> NDArray[np.complexfloating[Any, Any]]:
+        """Return slices as complex (n, n_pix)."""
+        rows = (references.padding * matrices[:, :2].reshape(-1, 6)).astype(self.dtype)
+        out = np.empty((rows.shape[0], 2 * geometry.n_pix), self.dtype)
+        slices(
+            references.volume[class_index],
+            references.size,
+            references.padding * references.r_max,
+            rows,
+            geometry.slice_x.astype(self.dtype),
+            geometry.slice_y.astype(self.dtype),
+            geometry.n_pix,
+            out,
+        )
+        result: NDArray[np.complexfloating[Any, Any]] = (
+            out[:, : geometry.n_pix] + self.dtype.type(1) * 1j * out[:, geometry.n_pix :]
+        )
+        return result
+
+    def prepare(
+        self,
+        images: NDArray[np.float32],
+        recentre_pix: NDArray[np.int64],
+        factor: NDArray[np.float64],
+        mask: ImageMask,
+        geometry: ImageGeometry,
+        optics: OpticsArrays,
+    ) -> prepare.Images:
+        """Recentre, scale, mask and transform images."""
+        return prepare.prepare_images(
+            images, recentre_pix, factor, mask, geometry, optics, self.dtype
+        )
+
+    def power_spectra(self, images: prepare.Images) -> NDArray[np.float64]:
+        """Return the sum of |masked transform|^2 per model shell."""
+        return images.power
+
+    def search_global(
+        self,
+        images: prepare.Images,
+        references: References,
+        grid: SearchGrid,
+        prior: GlobalPrior,
+        likelihood: Likelihood,
+    ) -> Candidates:
+        """Score every coarse hypothesis and keep the significant ones."""
+        inverse = self._inverse_noise(images, likelihood, for_search=True)
+        return coarse.search_global(images, references, grid, prior, likelihood, inverse)
+
+    def search_local(
+        self,
+        images: prepare.Images,
+        references: References,
+        grid: SearchGrid,
+        prior: LocalPrior,
+        likelihood: Likelihood,
+    ) -> Candidates:
+        """Score the listed coarse hypotheses and keep the significant ones."""
+        inverse = self._inverse_noise(images, likelihood, for_search=True)
+        return local.search_local(images, references, grid, prior, likelihood, inverse)
+
+    def search_fine(
+        self,
+        images: prepare.Images,
+        references: References,
+        grid: SearchGrid,
+        candidates: Candidates,
+        likelihood: Likelihood,
+    ) -> tuple[posterior.Posterior, BestHypotheses]:
+        """Score the children of the candidates."""
+        inverse = self._inverse_noise(images, likelihood, for_search=True)
+        return posterior.search_fine(images, references, grid, candidates, likelihood, inverse)
+
+    def new_sums(self, n_class: int, n_dir: int, r_max: int, padding: int) -> accumulate.Sums:
+        """Make empty sums for one half-set."""
+        return accumulate.new_sums(n_class, n_dir, r_max, padding, self.dtype)
+
+    def accumulate(
+        self,
+        images: prepare.Images,
+        references: References,
+        grid: SearchGrid,
+        found: posterior.Posterior,
+        likelihood: Likelihood,
+        sums: accumulate.Sums,
+    ) -> Moments:
+        """Back-project the batch into the sums and return its moments."""
+        inverse = self._inverse_noise(images, likelihood, for_search=False)
+        return accumulate.accumulate(images, references, grid, found, sums, inverse)
+
+    def fetch_sums(self, sums: accumulate.Sums) -> HostSums:
+        """Bring sums to the host."""
+        shape = (-1, sums.size, sums.size, sums.size // 2 + 1, 3)
+        return HostSums(sums.volume.reshape(shape), sums.direction_weight)
+
+    def _inverse_noise(
+        self, images: prepare.Images, likelihood: Likelihood, *, for_search: bool
+    ) -> NDArray[np.floating[Any]]:
+        """Give 1 / sigma2 per pixel; searches ignore shell 0, and cross-correlation the noise."""
+        shell = images.geometry.shell
+        if likelihood.metric == "cc" and for_search:
+            return np.ones(shell.size, self.dtype)
+        inverse = 1.0 / likelihood.sigma2_noise[shell]
+        if for_search:
+            inverse[shell == 0] = 0.0
+        return inverse.astype(self.dtype)
+
+
+def create(precision: str) -> CPUBackend:
+    """Make the backend."""
+    return CPUBackend(precision)

@@ -1,0 +1,334 @@
+"""The whole interface between the algorithm and the hardware.
+
+Everything above this line sees host arrays in the records below and opaque handles (`Images`,
+`References`, `Candidates`, `Posterior`, `SumsHandle`) that only the backend that made them
+understands. An operation takes a whole batch of images: nothing here is called per particle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Metric = Literal["gauss", "cc"]
+"""Gaussian likelihood, or normalised cross-correlation (RELION's --firstiter_cc)."""
+
+type_handle = Any
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGeometry:
+    """Pixels of the images of one optics group that an iteration uses.
+
+    Attributes
+    ----------
+    box_size : pixels of the images of this group
+    x, y : int32 (n_pix,) logical indices in the half transform, sorted by radius
+    slice_x, slice_y : float64 (n_pix,) the same positions in pixels of the model's transform,
+        with the group's magnification applied
+    shell : int32 (n_pix,) shell of the model's spectra
+    n_coarse : leading pixels used by the first pass
+    n_shell : length of the model's spectra
+    power_shell : int32 (box_size, box_size // 2 + 1) model shell of each pixel of the
+        full-size half transform, -1 where it does not count
+    freq_x, freq_y : float64 (n_pix,) 1/Angstrom, for the contrast transfer function
+    """
+
+    box_size: int
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    slice_x: NDArray[np.float64]
+    slice_y: NDArray[np.float64]
+    shell: NDArray[np.int32]
+    n_coarse: int
+    n_shell: int
+    power_shell: NDArray[np.int32]
+    freq_x: NDArray[np.float64]
+    freq_y: NDArray[np.float64]
+
+    @property
+    def n_pix(self) -> int:
+        """Number of pixels of the second pass."""
+        return self.x.size
+
+
+@dataclass(frozen=True, slots=True)
+class OpticsArrays:
+    """What the optics of one batch do to a projection.
+
+    Attributes
+    ----------
+    ctf_coefficients : float64 (n_img, 8) of `relion_mpi.optics.ctf.ctf_coefficients`, or None
+        when the contrast transfer function is not applied
+    scale : float64 (n_img,) intensity scale of each image's group
+    gamma_offset : float64 (n_pix,) symmetric aberrations, radians, or None
+    phase : complex128 (n_pix,) factor that removes antisymmetric aberrations, or None
+    premultiplied : images are already multiplied by their CTF
+    intact_until_first_peak, phase_flipped, only_flip_phases : as RELION's options
+    """
+
+    ctf_coefficients: NDArray[np.float64] | None
+    scale: NDArray[np.float64]
+    gamma_offset: NDArray[np.float64] | None = None
+    phase: NDArray[np.complex128] | None = None
+    premultiplied: bool = False
+    intact_until_first_peak: bool = False
+    phase_flipped: bool = False
+    only_flip_phases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMask:
+    """Soft circular mask of the particles.
+
+    Attributes
+    ----------
+    radius_pix, edge_pix : the image is kept within radius_pix and replaced beyond the edge
+    fill : float (n_img, box, box) what replaces it (noise), or None for the mean of the outside
+    """
+
+    radius_pix: float
+    edge_pix: float
+    fill: NDArray[np.floating[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchGrid:
+    """Orientations and shifts of both passes, perturbation applied.
+
+    Coarse orientation index: direction * n_psi + psi; hypothesis index: class * n_orient + that.
+    Children of direction d are fine directions d * n_child_direction + j; of psi likewise, of
+    shift likewise.
+
+    Attributes
+    ----------
+    coarse_direction : float64 (n_dir, 3, 3), psi = 0
+    coarse_psi_rad : float64 (n_psi,)
+    fine_direction : float64 (n_dir * n_child_direction, 3, 3)
+    fine_psi_rad : float64 (n_psi * n_child_psi,)
+    coarse_shift_pix : float64 (n_shift, 2) as (x, y), pixels of the batch's images
+    fine_shift_pix : float64 (n_shift * n_child_shift, 2)
+    """
+
+    coarse_direction: NDArray[np.float64]
+    coarse_psi_rad: NDArray[np.float64]
+    fine_direction: NDArray[np.float64]
+    fine_psi_rad: NDArray[np.float64]
+    coarse_shift_pix: NDArray[np.float64]
+    fine_shift_pix: NDArray[np.float64]
+
+    @property
+    def n_dir(self) -> int:
+        """Number of coarse directions."""
+        return self.coarse_direction.shape[0]
+
+    @property
+    def n_psi(self) -> int:
+        """Number of coarse in-plane angles."""
+        return self.coarse_psi_rad.size
+
+    @property
+    def n_orient(self) -> int:
+        """Number of coarse orientations."""
+        return self.n_dir * self.n_psi
+
+    @property
+    def n_shift(self) -> int:
+        """Number of coarse shifts."""
+        return self.coarse_shift_pix.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How squared differences become weights.
+
+    Attributes
+    ----------
+    metric : "gauss" or "cc"
+    sigma2_noise : float64 (n_shell,) noise power per component of the batch's optics group
+    adaptive_fraction : share of the weight kept by the significance cut
+    max_significants : at most so many coarse samples an image, 0 for no limit
+    """
+
+    metric: Metric
+    sigma2_noise: NDArray[np.float64]
+    adaptive_fraction: float
+    max_significants: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalPrior:
+    """Log priors of an exhaustive search.
+
+    Attributes
+    ----------
+    direction : float64 (n_class, n_dir), -inf to skip
+    shift : float64 (n_img, n_shift)
+    """
+
+    direction: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPrior:
+    """Orientations near each particle's last one, with their log priors.
+
+    Attributes
+    ----------
+    offsets : int64 (n_img + 1,)
+    orient : int64 (total,) coarse orientation
+    log_prior : float64 (total,)
+    shift : float64 (n_img, n_shift)
+    """
+
+    offsets: NDArray[np.int64]
+    orient: NDArray[np.int64]
+    log_prior: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BestHypotheses:
+    """The most probable hypothesis of each image and what its posterior looks like.
+
+    Attributes
+    ----------
+    class_index, fine_direction, fine_psi, fine_shift : int64 (n_img,)
+    max_weight : float64 (n_img,) posterior probability of the best hypothesis
+    log_evidence : float64 (n_img,) log of the sum of exp(score); cc: the best score
+    n_significant : int64 (n_img,) coarse samples kept
+    """
+
+    class_index: NDArray[np.int64]
+    fine_direction: NDArray[np.int64]
+    fine_psi: NDArray[np.int64]
+    fine_shift: NDArray[np.int64]
+    max_weight: NDArray[np.float64]
+    log_evidence: NDArray[np.float64]
+    n_significant: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Posterior sums of a batch that the noise, scale and prior estimates need.
+
+    R is the projection with CTF and scale, X the masked image at the hypothesis' shift.
+
+    Attributes
+    ----------
+    cross : float64 (n_img, n_shell) sum of weight * Re(conj(R) X)
+    power : float64 (n_img, n_shell) sum of weight * |R|^2
+    class_weight : float64 (n_img, n_class)
+    shift_weight : float64 (n_img, n_fine_shift)
+    n_slices : slices back-projected
+    """
+
+    cross: NDArray[np.float64]
+    power: NDArray[np.float64]
+    class_weight: NDArray[np.float64]
+    shift_weight: NDArray[np.float64]
+    n_slices: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostSums:
+    """Sums of one half-set as they leave the device.
+
+    Attributes
+    ----------
+    volume : float (n_class, size, size, size // 2 + 1, 3): real, imaginary, weight; z and y
+        centred at size // 2, x from 0
+    direction_weight : float64 (n_class, n_dir)
+    """
+
+    volume: NDArray[np.floating[Any]]
+    direction_weight: NDArray[np.float64]
+
+
+class Backend(Protocol):
+    """Operations of the E-step on batches of images of one optics group."""
+
+    name: str
+    precision: str
+
+    def load_references(
+        self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
+    ) -> type_handle:
+        """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
+
+    def project(
+        self,
+        references: type_handle,
+        matrices: NDArray[np.float64],
+        geometry: ImageGeometry,
+        class_index: int = 0,
+    ) -> NDArray[Any]:
+        """Return slices as host complex (n, n_pix) for rotations (n, 3, 3)."""
+
+    def prepare(
+        self,
+        images: NDArray[np.float32],
+        recentre_pix: NDArray[np.int64],
+        factor: NDArray[np.float64],
+        mask: ImageMask,
+        geometry: ImageGeometry,
+        optics: OpticsArrays,
+    ) -> type_handle:
+        """Recentre, scale, mask and transform images (n_img, box, box)."""
+
+    def power_spectra(self, images: type_handle) -> NDArray[np.float64]:
+        """Return the sum of |masked transform|^2 per model shell, (n_img, n_shell), full size."""
+
+    def search_global(
+        self,
+        images: type_handle,
+        references: type_handle,
+        grid: SearchGrid,
+        prior: GlobalPrior,
+        likelihood: Likelihood,
+    ) -> type_handle:
+        """Score every coarse hypothesis and keep the significant ones."""
+
+    def search_local(
+        self,
+        images: type_handle,
+        references: type_handle,
+        grid: SearchGrid,
+        prior: LocalPrior,
+        likelihood: Likelihood,
+    ) -> type_handle:
+        """Score the listed coarse hypotheses and keep the significant ones."""
+
+    def search_fine(
+        self,
+        images: type_handle,
+        references: type_handle,
+        grid: SearchGrid,
+        candidates: type_handle,
+        likelihood: Likelihood,
+    ) -> tuple[type_handle, BestHypotheses]:
+        """Score the children of the candidates; return the posterior and its best samples."""
+
+    def new_sums(
+        self, n_class: int, n_dir: int, r_max: int, padding: int
+    ) -> type_handle:
+        """Make empty sums for one half-set."""
+
+    def accumulate(
+        self,
+        images: type_handle,
+        references: type_handle,
+        grid: SearchGrid,
+        posterior: type_handle,
+        likelihood: Likelihood,
+        sums: type_handle,
+    ) -> Moments:
+        """Back-project the batch into the sums and return its moments."""
+
+    def fetch_sums(self, sums: type_handle) -> HostSums:
+        """Bring sums to the host."""

@@ -1,0 +1,36 @@
+"""Choose a backend by name; heavy imports happen only for the one that is chosen."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from relion_mpi.core.errors import InputError
+
+if TYPE_CHECKING:
+    from relion_mpi.backend.protocol import Backend
+
+BACKENDS = {"cpu": "relion_mpi.backend.cpu.engine"}
+"""Name of a backend -> module with a `create(precision)` function."""
+
+
+def select_backend(name: str, precision: str) -> Backend:
+    """Make a backend.
+
+    Parameters
+    ----------
+    name
+        A key of `BACKENDS`.
+    precision
+        "float32" or "float64".
+
+    Raises
+    ------
+    InputError
+        If there is no such backend or precision.
+    """
+    if name not in BACKENDS:
+        msg = f"backend {name!r} is not known; choose one of {', '.join(BACKENDS)}"
+        raise InputError(msg)
+    backend: Backend = import_module(BACKENDS[name]).create(precision)
+    return backend

@@ -1,0 +1,1 @@
+"""The expectation step on batches of particles; no MPI and no files."""

@@ -1,0 +1,167 @@
+"""Expected accuracies of orientations and offsets, which drive the sampling of auto-refine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.estep.geometry import batch_optics, ctf_parameters
+from relion_mpi.geometry.euler import euler_to_matrix
+from relion_mpi.optics.ctf import ctf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.backend.protocol import Backend, ImageGeometry
+    from relion_mpi.estep.expectation import Expectation
+    from relion_mpi.estep.plan import ParticleBatch
+
+P_VALUE = 4.605
+"""-log(0.01): a pose this much less likely than the true one can be told from it."""
+MAX_ROTATION_DEG, MAX_SHIFT_PIX = 30.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyResult:
+    """Accuracies of one class.
+
+    Attributes
+    ----------
+    rotation_deg, translation_angst : mean over the particles tried
+    orientability : float64 (n_shell,) share of each shell in the rotational signal
+    """
+
+    rotation_deg: float
+    translation_angst: float
+    orientability: NDArray[np.float64]
+
+
+def rotation_step(error: float) -> float:
+    """Give the next increase of a trial rotation error, degrees (RELION's ladder)."""
+    for below, step in ((0.2, 0.05), (1.0, 0.1), (2.0, 0.2), (5.0, 0.5), (10.0, 1.0), (20.0, 2.0)):
+        if error < below:
+            return step
+    return 5.0
+
+
+def shift_step(error: float) -> float:
+    """Give the next increase of a trial shift error, pixels (RELION's ladder)."""
+    for below, step in ((1.0, 0.1), (2.0, 0.2), (5.0, 0.5), (10.0, 1.0)):
+        if error < below:
+            return step
+    return 2.0
+
+
+def expected_accuracy(
+    expectation: Expectation, batch: ParticleBatch, class_index: int = 0
+) -> AccuracyResult:
+    """Find how far poses must be off before the data would tell, on average over particles.
+
+    All particles climb the ladder of trial errors together, so each rung is one projection call.
+
+    Parameters
+    ----------
+    expectation
+        E-step of the iteration; half-set 0's references are used.
+    batch
+        Particles of one optics group; their last poses and CTFs are used, no images.
+    class_index
+        Class whose reference is projected.
+
+    Source
+    ------
+    RELION calculateExpectedAngularErrors.
+    """
+    plan, backend = expectation.plan, expectation.backend
+    geometry, _ = expectation.group(batch.optics_group)
+    sigma2 = plan.halves[0].sigma2_noise[batch.optics_group][geometry.shell]
+    transfer = _transfer(expectation, batch, geometry)
+    weight = transfer**2 / (2 * sigma2)
+    weight[:, geometry.shell == 0] = 0.0
+    axis = np.array([_axis(plan.images.random_seed, int(p)) for p in batch.particle])
+    project = _Projector(backend, expectation.references[0], geometry, class_index)
+    truth = project(batch.euler_deg)
+
+    rotation = np.zeros(batch.n_img)
+    orientability = np.zeros(geometry.n_shell)
+    active, error = np.arange(batch.n_img), 0.0
+    while active.size:
+        error += rotation_step(error)
+        euler = batch.euler_deg[active].copy()
+        euler[np.arange(active.size), axis[active, 0]] += error
+        term = weight[active] * np.abs(project(euler) - truth[active]) ** 2
+        total = term.sum(axis=1)
+        done = (total > P_VALUE) | (error >= MAX_ROTATION_DEG)
+        rotation[active[done]] = error
+        for row, mine in zip(term[done], total[done], strict=True):
+            if mine > 0:
+                orientability += np.bincount(geometry.shell, row / mine, geometry.n_shell)
+        active = active[~done]
+    pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
+    shift = _shift_errors(truth, weight, axis[:, 1], geometry)
+    total_share = orientability.sum()
+    return AccuracyResult(
+        float(rotation.mean()),
+        float(shift.mean()) * pixel_size,
+        orientability / total_share if total_share > 0 else orientability,
+    )
+
+
+def _shift_errors(
+    truth: NDArray[np.complexfloating[Any, Any]],
+    weight: NDArray[np.float64],
+    along_y: NDArray[np.int64],
+    geometry: ImageGeometry,
+) -> NDArray[np.float64]:
+    """Climb the ladder of shift errors, pixels (n_img,)."""
+    power = weight * np.abs(truth) ** 2
+    out = np.zeros(truth.shape[0])
+    active, error = np.arange(out.size), 0.0
+    while active.size:
+        error += shift_step(error)
+        lever = np.where(along_y[active, None] == 1, geometry.y, geometry.x)
+        change = 2.0 - 2.0 * np.cos(2 * np.pi * error * lever / geometry.box_size)
+        done = ((power[active] * change).sum(axis=1) > P_VALUE) | (error >= MAX_SHIFT_PIX)
+        out[active[done]] = error
+        active = active[~done]
+    return out
+
+
+def _axis(seed: int, particle: int) -> tuple[int, int]:
+    """Choose which Euler angle and which shift axis a particle's error is tried along."""
+    draw = np.random.default_rng([seed, particle, 7]).random(2)
+    return min(int(3 * draw[0]), 2), int(draw[1] >= 0.5)
+
+
+def _transfer(
+    expectation: Expectation, batch: ParticleBatch, geometry: ImageGeometry
+) -> NDArray[np.float64]:
+    """CTFs of the batch on the listed pixels, without intensity scale."""
+    options, plan = expectation.plan.images, expectation.plan
+    if not options.apply_ctf:
+        return np.ones((batch.n_img, geometry.n_pix))
+    arrays = batch_optics(plan.optics, batch, geometry, np.ones(batch.n_img), options)
+    values = ctf(
+        ctf_parameters(plan.optics, batch),
+        geometry.freq_x,
+        geometry.freq_y,
+        gamma_offset=arrays.gamma_offset,
+        intact_until_first_peak=options.intact_until_first_peak,
+        phase_flipped=options.phase_flipped,
+        only_flip_phases=options.only_flip_phases,
+    )
+    return values**2 if arrays.premultiplied else values
+
+
+class _Projector:
+    """Slices of one class at Euler angles."""
+
+    def __init__(
+        self, backend: Backend, references: Any, geometry: ImageGeometry, class_index: int
+    ) -> None:
+        self._call = lambda m: backend.project(references, m, geometry, class_index)
+
+    def __call__(self, euler_deg: NDArray[np.float64]) -> NDArray[np.complexfloating[Any, Any]]:
+        return self._call(euler_to_matrix(*euler_deg.T))

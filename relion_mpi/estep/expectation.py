@@ -1,0 +1,301 @@
+"""The E-step of one batch: prepare, search coarsely, search finely, accumulate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, LocalPrior, SearchGrid
+from relion_mpi.core.errors import NumericalError
+from relion_mpi.estep.geometry import batch_optics, image_geometry
+from relion_mpi.estep.noise_fill import noise_images
+from relion_mpi.estep.plan import BatchResult
+from relion_mpi.fourier.shells import pixels_per_shell, round_half_away
+from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
+from relion_mpi.sampling.local import local_orientations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.backend.protocol import Backend, BestHypotheses, ImageGeometry, Moments
+    from relion_mpi.estep.plan import HalfPlan, ParticleBatch, Plan
+    from relion_mpi.estep.sums import HalfSums
+
+MIN_SCALE = 0.001
+"""Smallest intensity scale a projection is multiplied by (RELION's floor)."""
+SCALE_GATE = 3.0
+"""Shells with a larger signal-to-noise ratio take part in the scale estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recentring:
+    """Whole-pixel offsets applied to the images, and what remains to be searched.
+
+    Attributes
+    ----------
+    pix : int64 (n_img, 2) applied
+    angst : float64 (n_img, 2) the same in Angstrom
+    """
+
+    pix: NDArray[np.int64]
+    angst: NDArray[np.float64]
+
+
+def search_grid(plan: Plan, pixel_size_angst: float) -> SearchGrid:
+    """Lay out the grids of an iteration for images of a pixel size."""
+    orientations, translations = plan.orientations, plan.translations
+    return SearchGrid(
+        orientations.coarse_directions(),
+        orientations.coarse_psi_rad(),
+        orientations.fine_directions(),
+        orientations.fine_psi_rad(),
+        translations.coarse_shifts_angst / pixel_size_angst,
+        translations.fine_shifts_angst / pixel_size_angst,
+    )
+
+
+class Expectation:
+    """The E-step of one iteration on one worker; geometry and grids are made once.
+
+    Parameters
+    ----------
+    backend
+        Does the arithmetic.
+    plan
+        The iteration.
+    references
+        Handle of each half-set's references.
+    """
+
+    def __init__(self, backend: Backend, plan: Plan, references: list[Any]) -> None:
+        self.backend = backend
+        self.plan = plan
+        self.references = references
+        self._groups: dict[int, tuple[ImageGeometry, SearchGrid]] = {}
+
+    def group(self, optics_group: int) -> tuple[ImageGeometry, SearchGrid]:
+        """Return pixels and grid for an optics group."""
+        if optics_group not in self._groups:
+            plan = self.plan
+            geometry = image_geometry(
+                plan.optics, optics_group, plan.box_size, plan.pixel_size_angst,
+                plan.current_size, plan.coarse_size,
+            )  # fmt: skip
+            pixel_size = float(plan.optics.pixel_size_angst[optics_group])
+            self._groups[optics_group] = geometry, search_grid(plan, pixel_size)
+        return self._groups[optics_group]
+
+    def run(
+        self, batch: ParticleBatch, images: NDArray[np.float32], sums: HalfSums
+    ) -> BatchResult:
+        """Do the E-step of a batch and add it to the sums of its half-set.
+
+        Parameters
+        ----------
+        batch
+            The particles.
+        images : float32 (n_img, box, box)
+            Their images as read.
+        sums
+            Changed in place.
+
+        Raises
+        ------
+        NumericalError
+            If a particle's posterior is not finite.
+        """
+        plan, half = self.plan, self.plan.halves[batch.half]
+        geometry, grid = self.group(batch.optics_group)
+        pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
+        moved = round_half_away(batch.origin_angst / pixel_size)
+        recentring = Recentring(moved, moved * pixel_size)
+        handle = self._prepare(batch, images, half, geometry, recentring)
+        likelihood = Likelihood(
+            plan.metric,
+            half.sigma2_noise[batch.optics_group],
+            plan.images.adaptive_fraction,
+            plan.images.max_significants,
+        )
+        references = self.references[batch.half]
+        shift_prior = self._shift_prior(batch, half, recentring)
+        if plan.local_sigma_deg is None:
+            prior = GlobalPrior(_relative_log(half.pdf_direction), shift_prior)
+            candidates = self.backend.search_global(handle, references, grid, prior, likelihood)
+        else:
+            nearby = self._local_prior(batch, shift_prior)
+            candidates = self.backend.search_local(handle, references, grid, nearby, likelihood)
+        posterior, best = self.backend.search_fine(
+            handle, references, grid, candidates, likelihood
+        )
+        _check_finite(batch, best)
+        moments = self.backend.accumulate(
+            handle, references, grid, posterior, likelihood, sums.handle
+        )
+        power = self.backend.power_spectra(handle)
+        return self._conclude(batch, half, recentring, best, moments, power, sums)
+
+    def _prepare(
+        self,
+        batch: ParticleBatch,
+        images: NDArray[np.float32],
+        half: HalfPlan,
+        geometry: ImageGeometry,
+        recentring: Recentring,
+    ) -> Any:
+        """Make the transforms of the batch."""
+        options, plan = self.plan.images, self.plan
+        pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
+        factor = np.ones(batch.n_img)
+        if options.correct_norm:
+            factor = half.avg_norm / batch.norm_correction
+        fill = None
+        if not options.zero_mask:
+            fill = noise_images(
+                half.sigma2_noise[batch.optics_group], geometry.power_shell,
+                batch.particle, (options.random_seed, plan.iteration),
+            )  # fmt: skip
+        mask = ImageMask(
+            options.particle_diameter_angst / (2 * pixel_size), options.mask_edge_pix, fill
+        )
+        scale = np.ones(batch.n_img)
+        if options.correct_scale:
+            scale = np.maximum(half.scale[batch.scale_group], MIN_SCALE)
+        optics = batch_optics(plan.optics, batch, geometry, scale, options)
+        return self.backend.prepare(images, recentring.pix, factor, mask, geometry, optics)
+
+    def _shift_prior(
+        self, batch: ParticleBatch, half: HalfPlan, recentring: Recentring
+    ) -> NDArray[np.float64]:
+        """Log prior of each coarse shift relative to the mean prior, (n_img, n_shift).
+
+        RELION mixes units here (pixels and Angstrom, times the squared pixel size); this is the
+        Gaussian of the whole offset in Angstrom.
+        """
+        start = recentring.angst - batch.origin_prior_angst
+        offset = start[:, None, :] + self.plan.translations.coarse_angst[None]
+        distance2 = (offset**2).sum(axis=2)
+        if half.sigma2_offset_angst2 < 1e-4:
+            log_prior = np.where(distance2 < 1e-6, 0.0, -np.inf)
+        else:
+            log_prior = -distance2 / (2 * half.sigma2_offset_angst2)
+        return _relative_rows(log_prior)
+
+    def _local_prior(self, batch: ParticleBatch, shift_prior: NDArray[np.float64]) -> LocalPrior:
+        """List the orientations near the particles' last ones."""
+        sigma = self.plan.local_sigma_deg
+        if sigma is None:
+            msg = "a local prior needs a width"
+            raise ValueError(msg)
+        nearby = local_orientations(
+            self.plan.orientations, euler_to_matrix(*batch.euler_deg.T), sigma
+        )
+        counts = np.diff(nearby.offsets)
+        mean = np.add.reduceat(np.exp(nearby.log_prior), nearby.offsets[:-1]) / counts
+        log_prior = nearby.log_prior - np.repeat(np.log(mean), counts)
+        return LocalPrior(nearby.offsets, nearby.orient, log_prior, shift_prior)
+
+    def _conclude(
+        self,
+        batch: ParticleBatch,
+        half: HalfPlan,
+        recentring: Recentring,
+        best: BestHypotheses,
+        moments: Moments,
+        power: NDArray[np.float64],
+        sums: HalfSums,
+    ) -> BatchResult:
+        """Turn moments into noise, norm and scale terms, and best samples into poses."""
+        plan = self.plan
+        n_shell, last = power.shape[1], plan.r_max
+        kept = moments.class_weight.sum(axis=1)
+        weight = np.where(np.arange(n_shell) <= last, kept[:, None], 1.0)
+        noise = weight * power - 2 * moments.cross + moments.power
+        norm = self._norm(batch, half, noise)
+        evidence = self._log_evidence(batch, half, best, power)
+        fine = plan.translations.fine_shifts_angst
+        offset = recentring.angst[:, None, :] + fine[None] - batch.origin_prior_angst[:, None, :]
+        sums.add(
+            batch,
+            noise=noise,
+            gated=self._gated(half, moments),
+            class_weight=moments.class_weight,
+            offset2=float((moments.shift_weight * (offset**2).sum(axis=2)).sum()),
+            norm=norm,
+            evidence=evidence,
+            pmax=best.max_weight,
+            n_slices=moments.n_slices,
+            n_significant=best.n_significant,
+        )
+        matrices = plan.orientations.fine_matrices(best.fine_direction, best.fine_psi)
+        return BatchResult(
+            matrix_to_euler(matrices),
+            recentring.angst + fine[best.fine_shift],
+            best.class_index + 1,
+            norm,
+            evidence,
+            best.max_weight,
+            best.n_significant,
+            moments.n_slices,
+        )
+
+    def _norm(
+        self, batch: ParticleBatch, half: HalfPlan, noise: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Update the norm corrections: residual standard deviation, undoing what was applied."""
+        if not self.plan.images.correct_norm:
+            return batch.norm_correction
+        residual = np.sqrt(2 * np.maximum(noise.sum(axis=1), 0.0))
+        return batch.norm_correction / half.avg_norm * residual
+
+    def _gated(
+        self, half: HalfPlan, moments: Moments
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sum cross and power terms over the shells with signal, (n_img,) each."""
+        gate = (half.data_vs_prior > SCALE_GATE).any(axis=0)
+        return moments.cross[:, gate].sum(axis=1), moments.power[:, gate].sum(axis=1)
+
+    def _log_evidence(
+        self,
+        batch: ParticleBatch,
+        half: HalfPlan,
+        best: BestHypotheses,
+        power: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Log-likelihood contribution of each image, as RELION reports it."""
+        if self.plan.metric == "cc":
+            return best.log_evidence
+        last = self.plan.r_max
+        sigma2 = half.sigma2_noise[batch.optics_group]
+        inside = slice(1, last + 1)
+        count = pixels_per_shell(self.plan.box_size)[inside]
+        misfit = 0.5 * (power[:, inside] / sigma2[inside]).sum(axis=1)
+        beyond = 0.5 * power[:, last + 1 :].sum(axis=1)
+        constant = float((count * np.log(2 * np.pi * sigma2[inside])).sum())
+        return best.log_evidence - misfit - beyond - constant
+
+
+def _relative_rows(log_prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract the log of each row's mean probability (RELION's normalisation)."""
+    peak = log_prior.max(axis=1, keepdims=True)
+    mean = np.exp(log_prior - peak).mean(axis=1, keepdims=True)
+    return log_prior - peak - np.log(mean)
+
+
+def _relative_log(pdf: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of a distribution relative to its mean; -inf where it vanishes."""
+    with np.errstate(divide="ignore"):
+        return np.log(pdf / pdf.mean())
+
+
+def _check_finite(batch: ParticleBatch, best: BestHypotheses) -> None:
+    """Refuse posteriors that are not numbers."""
+    bad = np.flatnonzero(~np.isfinite(best.log_evidence) | ~np.isfinite(best.max_weight))
+    if bad.size:
+        rows = ", ".join(str(batch.particle[i] + 1) for i in bad[:5])
+        msg = (
+            f"the posterior of particle row(s) {rows} is not finite: look for NaN, infinite or "
+            "constant pixels in these images"
+        )
+        raise NumericalError(msg)

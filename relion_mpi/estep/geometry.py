@@ -1,0 +1,150 @@
+"""Fourier pixels and optics of each optics group."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relion_mpi.backend.protocol import ImageGeometry, OpticsArrays
+from relion_mpi.fourier.shells import half_transform_shells, pixel_list, round_half_away
+from relion_mpi.optics.aberrations import (
+    even_zernike_gamma_offset,
+    odd_zernike_phase,
+    phase_shift_of_beam_tilt,
+)
+from relion_mpi.optics.ctf import CtfParameters, ctf_coefficients, electron_wavelength_angst
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.dataset.optics_groups import OpticsGroups
+    from relion_mpi.estep.plan import ImageOptions, ParticleBatch
+
+
+def image_geometry(
+    optics: OpticsGroups,
+    group: int,
+    box_size: int,
+    pixel_size_angst: float,
+    current_size: int,
+    coarse_size: int,
+) -> ImageGeometry:
+    """List the pixels of one optics group's images for given model sizes.
+
+    Parameters
+    ----------
+    optics, group
+        Optics groups and the index of one.
+    box_size, pixel_size_angst
+        Of the model.
+    current_size, coarse_size
+        Pixels of the model used in the second and the first pass.
+
+    Returns
+    -------
+    ImageGeometry
+
+    Source
+    ------
+    RELION updateImageSizeAndResolutionPointers, applyScaleDifference, applyAnisoMag.
+    """
+    own_box = int(optics.box_size[group])
+    own_pixel = float(optics.pixel_size_angst[group])
+    # A Fourier pixel of the image is `ratio` Fourier pixels of the model.
+    ratio = (box_size * pixel_size_angst) / (own_box * own_pixel)
+    own_current = min(2 * math.ceil(0.5 * current_size / ratio - 1e-6), own_box)
+    own_coarse = min(2 * math.ceil(0.5 * coarse_size / ratio - 1e-6), own_current)
+    pixels = pixel_list(own_box, own_current / 2)
+    n_shell = box_size // 2 + 1
+    magnification = optics.magnification[group]
+    inverse = np.linalg.inv(magnification)
+    position = np.stack([pixels.x, pixels.y]).astype(np.float64)
+    placed = ratio * (inverse.T @ position)
+    frequency = magnification @ position / (own_box * own_pixel)
+    shells = half_transform_shells(own_box)
+    power_shell = np.where(shells < 0, -1, round_half_away(shells * ratio))
+    power_shell[power_shell >= n_shell] = -1
+    shell = np.minimum(round_half_away(pixels.radius * ratio), n_shell - 1)
+    return ImageGeometry(
+        own_box,
+        pixels.x,
+        pixels.y,
+        placed[0],
+        placed[1],
+        shell.astype(np.int32),
+        pixels.count_within(own_coarse / 2),
+        n_shell,
+        power_shell.astype(np.int32),
+        frequency[0],
+        frequency[1],
+    )
+
+
+def batch_optics(
+    optics: OpticsGroups,
+    batch: ParticleBatch,
+    geometry: ImageGeometry,
+    scale: NDArray[np.float64],
+    options: ImageOptions,
+) -> OpticsArrays:
+    """Collect what the optics do to the projections of a batch.
+
+    Parameters
+    ----------
+    optics
+        All optics groups.
+    batch
+        Particles of one of them.
+    geometry
+        Its pixels.
+    scale : float64 (n_img,)
+        Intensity scale of each particle.
+    options
+        Switches of the CTF correction.
+    """
+    g = batch.optics_group
+    coefficients = ctf_coefficients(ctf_parameters(optics, batch)) if options.apply_ctf else None
+    fx, fy = geometry.freq_x, geometry.freq_y
+    gamma = None
+    if options.apply_ctf and len(optics.even_zernike[g]):
+        gamma = even_zernike_gamma_offset(fx, fy, optics.even_zernike[g])
+    return OpticsArrays(
+        coefficients,
+        scale,
+        gamma,
+        _antisymmetric_phase(optics, g, fx, fy),
+        bool(optics.ctf_premultiplied[g]),
+        options.intact_until_first_peak,
+        options.phase_flipped,
+        options.only_flip_phases,
+    )
+
+
+def ctf_parameters(optics: OpticsGroups, batch: ParticleBatch) -> CtfParameters:
+    """Join what particles and their optics group say about the CTF."""
+    g, n = batch.optics_group, batch.n_img
+    u, v, angle, bfactor, scale, phase = batch.ctf.T
+    return CtfParameters(
+        u, v, angle,
+        np.full(n, float(optics.voltage_kv[g])),
+        np.full(n, float(optics.spherical_aberration_mm[g])),
+        np.full(n, float(optics.amplitude_contrast[g])),
+        bfactor, scale, phase,
+    )  # fmt: skip
+
+
+def _antisymmetric_phase(
+    optics: OpticsGroups, g: int, fx: NDArray[np.float64], fy: NDArray[np.float64]
+) -> NDArray[np.complex128] | None:
+    """Factor exp(-i phi) that removes beam tilt and odd aberrations from images, or None."""
+    phi = np.zeros(fx.size)
+    if len(optics.odd_zernike[g]):
+        phi += odd_zernike_phase(fx, fy, optics.odd_zernike[g])
+    if np.any(optics.beam_tilt_mrad[g]):
+        wavelength = float(electron_wavelength_angst(optics.voltage_kv[g]))
+        phi += phase_shift_of_beam_tilt(
+            fx, fy, optics.beam_tilt_mrad[g], wavelength, float(optics.spherical_aberration_mm[g])
+        )
+    return np.exp(-1j * phi) if np.any(phi) else None

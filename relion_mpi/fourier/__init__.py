@@ -1,0 +1,1 @@
+"""Shells, pixel lists, masks and filters in Fourier and real space."""

@@ -1,0 +1,136 @@
+"""Soft masks in real space and raised-cosine filters in Fourier space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft
+
+from relion_mpi.fourier.shells import radius_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FILTER_EDGE_SHELLS = 2
+"""Width of the raised cosine of low-pass filters (RELION's WIDTH_FMASK_EDGE)."""
+
+
+def soft_sphere(
+    box_size: int, radius_pix: float, edge_pix: float, ndim: int
+) -> NDArray[np.float64]:
+    """Make a sphere (or disc) with a raised-cosine edge.
+
+    Parameters
+    ----------
+    box_size
+        Side in pixels.
+    radius_pix, edge_pix
+        1 within radius_pix, 0 beyond radius_pix + edge_pix.
+    ndim
+        2 or 3.
+
+    Returns
+    -------
+    float64 (box_size,) * ndim, in 0..1
+
+    Source
+    ------
+    RELION softMaskOutsideMap and solventFlatten.
+    """
+    radius = radius_grid(box_size, ndim)
+    outer = radius_pix + edge_pix
+    edge = 0.5 - 0.5 * np.cos(np.pi * (outer - radius) / edge_pix)
+    return np.where(radius < radius_pix, 1.0, np.where(radius > outer, 0.0, edge))
+
+
+def mask_outside_to_mean(
+    volume: NDArray[np.floating], radius_pix: float, edge_pix: float
+) -> NDArray[np.float64]:
+    """Fade a map or image to the mean of its outside beyond a radius.
+
+    Parameters
+    ----------
+    volume : float (n, n) or (n, n, n)
+    radius_pix, edge_pix
+        As in `soft_sphere`.
+
+    Returns
+    -------
+    float64, same shape
+
+    Source
+    ------
+    RELION softMaskOutsideMap.
+    """
+    inside = soft_sphere(volume.shape[0], radius_pix, edge_pix, volume.ndim)
+    outside = 1.0 - inside
+    total = outside.sum()
+    mean = float((outside * volume).sum() / total) if total > 0 else 0.0
+    return inside * volume + outside * mean
+
+
+def lowpass_profile(radius: NDArray[np.floating], cutoff_shell: float) -> NDArray[np.float64]:
+    """Evaluate the raised-cosine low-pass of RELION's initialLowPassFilterReferences.
+
+    Parameters
+    ----------
+    radius : float, any shape, shells
+    cutoff_shell
+        N * pixel_size / resolution.
+
+    Returns
+    -------
+    float64, same shape, 1 below cutoff_shell - 1 and 0 above cutoff_shell + 1
+    """
+    low = cutoff_shell - FILTER_EDGE_SHELLS / 2
+    high = cutoff_shell + FILTER_EDGE_SHELLS / 2
+    edge = 0.5 - 0.5 * np.cos(np.pi * (high - radius) / FILTER_EDGE_SHELLS)
+    return np.where(radius < low, 1.0, np.where(radius > high, 0.0, edge))
+
+
+def half_transform_radius(box_size: int, ndim: int) -> NDArray[np.float64]:
+    """Radii in shells of a half transform as `scipy.fft.rfftn` lays it out.
+
+    Returns
+    -------
+    float64 (box_size, ..., box_size // 2 + 1)
+    """
+    full = fft.fftfreq(box_size, 1.0 / box_size) ** 2
+    total = fft.rfftfreq(box_size, 1.0 / box_size) ** 2
+    for _ in range(ndim - 1):
+        total = full.reshape((-1,) + (1,) * total.ndim) + total
+    return np.sqrt(total)
+
+
+def lowpass(
+    volume: NDArray[np.floating], pixel_size_angst: float, resolution_angst: float
+) -> NDArray[np.float64]:
+    """Low-pass a map or image with the raised cosine RELION uses for references.
+
+    Parameters
+    ----------
+    volume : float (n, n) or (n, n, n)
+    pixel_size_angst, resolution_angst
+        Angstrom.
+
+    Returns
+    -------
+    float64, same shape
+    """
+    box_size = volume.shape[0]
+    transform = fft.rfftn(np.asarray(volume, dtype=np.float64), workers=-1)
+    cutoff = box_size * pixel_size_angst / resolution_angst
+    transform *= lowpass_profile(half_transform_radius(box_size, volume.ndim), cutoff)
+    return fft.irfftn(transform, s=volume.shape, workers=-1)
+
+
+def sinc_squared(box_size: int, padding: float, ndim: int) -> NDArray[np.float64]:
+    """Real-space roll-off of trilinear interpolation on a padded Fourier grid.
+
+    Returns
+    -------
+    float64 (box_size,) * ndim
+        sinc(r / (box_size * padding))^2, radial as in RELION's griddingCorrect.
+    """
+    return np.sinc(radius_grid(box_size, ndim) / (box_size * padding)) ** 2

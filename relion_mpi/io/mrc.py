@@ -1,0 +1,219 @@
+"""MRC maps and particle stacks: headers, whole maps, float32 output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.io.atomic import replacing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+HEADER_BYTES = 1024
+_KINDS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_LARGEST_SIDE = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class MrcHeader:
+    """What is needed to read an MRC file: `dtype` includes the byte order."""
+
+    path: Path
+    nx: int
+    ny: int
+    nz: int
+    mode: int
+    pixel_size_angst: float
+    data_offset: int
+    dtype: np.dtype[Any]
+    axes: tuple[int, int, int]
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of one section in bytes."""
+        return self.nx * self.ny * self.dtype.itemsize
+
+
+def read_header(path: str | os.PathLike[str]) -> MrcHeader:
+    """Read the header of an MRC file and check it against the size of the file.
+
+    Parameters
+    ----------
+    path
+        Map or stack of mode 0, 1, 2, 6 or 12 in either byte order.
+
+    Returns
+    -------
+    MrcHeader
+        Sizes, numpy dtype and offset of the data; `pixel_size_angst` is 0 where the file has none.
+
+    Raises
+    ------
+    InputError
+        Missing file, not MRC, another mode, or fewer bytes than the header announces.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb", buffering=0) as handle:
+            raw = handle.read(HEADER_BYTES)
+            n_bytes = os.fstat(handle.fileno()).st_size
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError(f"{path}: an MRC file was expected, but there is no such file") from error
+    if len(raw) < HEADER_BYTES:
+        raise InputError(
+            f"{path}: found {len(raw)} bytes, expected an MRC header of {HEADER_BYTES}; the file "
+            "is truncated or not MRC: copy or write it again"
+        )
+    header = _parse_header(path, raw)
+    expected = header.data_offset + header.nz * header.image_bytes
+    if n_bytes < expected:
+        raise InputError(
+            f"{path}: found {n_bytes} bytes, expected {expected} for {header.nz} sections of "
+            f"{header.nx} x {header.ny} in mode {header.mode}; the file is truncated: copy or "
+            "write it again"
+        )
+    if n_bytes > expected:
+        log.warning("%s: %d bytes follow the data and are ignored", path, n_bytes - expected)
+    return header
+
+
+def read_map(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
+    """Read a whole MRC file.
+
+    Parameters
+    ----------
+    path
+        Map or stack.
+
+    Returns
+    -------
+    volume : float32 (z, y, x)
+        Grey values.
+    pixel_size_angst : float
+        Pixel size along x, Angstrom; 0 where the header has none.
+
+    Raises
+    ------
+    InputError
+        As `read_header`; also where the axes are stored in another order than x, y, z.
+    """
+    header = read_header(path)
+    if header.axes not in {(1, 2, 3), (0, 0, 0)}:
+        raise InputError(
+            f"{path}: axes (mapc, mapr, maps) are {header.axes}, expected (1, 2, 3); permute "
+            "the map"
+        )
+    count = header.nx * header.ny * header.nz
+    values = np.fromfile(path, dtype=header.dtype, count=count, offset=header.data_offset)
+    if values.size != count:
+        raise InputError(f"{path}: the file became shorter while it was read; write it again")
+    volume = values.astype(np.float32, copy=False).reshape(header.nz, header.ny, header.nx)
+    return volume, header.pixel_size_angst
+
+
+def write_map(
+    path: str | os.PathLike[str],
+    volume: NDArray[np.floating[Any]],
+    pixel_size_angst: float,
+    *,
+    stack: bool = False,
+) -> None:
+    """Write a map or stack as float32 (mode 2), whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to replace.
+    volume : floating (z, y, x) or (y, x)
+        Grey values; with `stack`, z counts images.
+    pixel_size_angst
+        Pixel size, Angstrom.
+    stack
+        Mark the file as a stack of images (space group 0) instead of a volume (1).
+
+    Raises
+    ------
+    ValueError
+        The array has neither two nor three dimensions.
+    """
+    if volume.ndim not in {2, 3}:
+        raise ValueError(f"expected 2 or 3 dimensions, found shape {volume.shape}")
+    stack = stack or volume.ndim == 2
+    data = np.ascontiguousarray(volume, dtype="<f4").reshape(-1, *volume.shape[-2:])
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        handle.write(_format_header(data, pixel_size_angst, stack=stack))
+        data.tofile(handle)
+
+
+def _parse_header(path: Path, raw: bytes) -> MrcHeader:
+    order = _byte_order(raw)
+    words = struct.unpack(f"{order}10i6f3i3f2i", raw[:96])
+    nx, ny, nz, mode = words[:4]
+    mx, cell_x, n_extended = words[7], words[10], words[23]
+    plausible = all(0 < n <= _LARGEST_SIDE for n in (nx, ny, nz)) and 0 <= n_extended < 1 << 31
+    if not plausible or not 0 <= mode <= 1000:
+        raise InputError(
+            f"{path}: the header says {nx} x {ny} x {nz} pixels, mode {mode}; this is not an MRC "
+            "file"
+        )
+    if mode not in _KINDS:
+        raise InputError(
+            f"{path}: MRC mode {mode} cannot be read, expected one of {sorted(_KINDS)}; convert "
+            "the file to mode 2 (float32)"
+        )
+    pixel_size = cell_x / mx if mx > 0 and np.isfinite(cell_x) and cell_x > 0 else 0.0
+    return MrcHeader(
+        path=path,
+        nx=nx,
+        ny=ny,
+        nz=nz,
+        mode=mode,
+        pixel_size_angst=float(pixel_size),
+        data_offset=HEADER_BYTES + n_extended,
+        dtype=np.dtype(order + _KINDS[mode]),
+        axes=(words[16], words[17], words[18]),
+    )
+
+
+def _byte_order(raw: bytes) -> str:
+    """Return '<' or '>'; where the machine stamp is missing, the mode tells."""
+    if raw[212] == 0x44:
+        return "<"
+    if raw[212] == 0x11:
+        return ">"
+    return "<" if 0 <= struct.unpack("<i", raw[12:16])[0] <= 1000 else ">"
+
+
+def _format_header(data: NDArray[np.float32], pixel_size_angst: float, *, stack: bool) -> bytes:
+    nz, ny, nx = data.shape
+    mean, deviation = _statistics(data)
+    mz = 1 if stack else nz
+    cell = [pixel_size_angst * n for n in (nx, ny, mz)]
+    header = bytearray(HEADER_BYTES)
+    struct.pack_into("<10i", header, 0, nx, ny, nz, 2, 0, 0, 0, nx, ny, mz)
+    struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
+    struct.pack_into("<3i3f", header, 64, 1, 2, 3, float(data.min()), float(data.max()), mean)
+    struct.pack_into("<2i", header, 88, 0 if stack else 1, 0)
+    struct.pack_into("<i", header, 108, 20140)
+    header[208:216] = b"MAP \x44\x44\x00\x00"
+    struct.pack_into("<fi", header, 216, deviation, 1)
+    label = b"Written by relion_mpi"
+    header[224 : 224 + len(label)] = label
+    return bytes(header)
+
+
+def _statistics(data: NDArray[np.float32]) -> tuple[float, float]:
+    """Return mean and standard deviation in float64, section by section to spare memory."""
+    mean = float(sum(section.sum(dtype=np.float64) for section in data) / data.size)
+    square = sum(np.square(section - mean, dtype=np.float64).sum() for section in data)
+    return mean, float(np.sqrt(square / data.size))

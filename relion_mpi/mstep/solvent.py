@@ -1,0 +1,50 @@
+"""Solvent flattening of references."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relion_mpi.fourier.masks import soft_sphere
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def spherical_mask(
+    box_size: int, pixel_size_angst: float, particle_diameter_angst: float, edge_pix: float
+) -> NDArray[np.float64]:
+    """Make the soft sphere used when no mask is given.
+
+    Returns
+    -------
+    float64 (box_size,) * 3
+    """
+    radius_pix = particle_diameter_angst / (2 * pixel_size_angst)
+    return soft_sphere(box_size, radius_pix, edge_pix, 3)
+
+
+def flatten(
+    volume: NDArray[np.float64],
+    mask: NDArray[np.float64],
+    inner_mask: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Set the solvent to zero.
+
+    Parameters
+    ----------
+    volume, mask : float64 (n, n, n), mask in 0..1
+    inner_mask : float64 (n, n, n) or None
+        Region whose density is replaced by its mean (RELION's --solvent_mask2).
+
+    Source
+    ------
+    RELION solventFlatten.
+    """
+    flat = volume * mask
+    if inner_mask is not None:
+        total = inner_mask.sum()
+        mean = float((inner_mask * flat).sum() / total) if total > 0 else 0.0
+        flat = flat * (1.0 - inner_mask) + mean * inner_mask
+    return flat

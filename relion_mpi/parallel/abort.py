@@ -1,0 +1,158 @@
+"""One rank's failure ends all ranks, with its reason."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.parallel import quiet
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mpi4py import MPI
+
+    from relion_mpi.parallel.comm import World
+
+_INTERRUPTED = 130
+
+# mpiexec (MPICH's hydra) may drop what it has not yet forwarded when a rank aborts: without a
+# pause the reason was lost in about one of twelve jobs.
+_FORWARDING_SECONDS = 0.5
+
+
+class AgreedStop(SystemExit):
+    """All ranks leave together with exit status 1; MPI is ended in the ordinary way."""
+
+
+def install(ranks: World) -> None:
+    """Make an uncaught exception in any thread of any rank end the job.
+
+    Without this, the ranks that wait for the failed one wait for ever.
+
+    Parameters
+    ----------
+    ranks
+        The job.
+    """
+
+    def in_main(
+        kind: type[BaseException], error: BaseException, where: TracebackType | None
+    ) -> None:
+        fail(ranks, error.with_traceback(where))
+
+    def in_thread(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value
+        if error is not None and not isinstance(error, SystemExit):
+            fail(ranks, error)
+
+    sys.excepthook = in_main
+    threading.excepthook = in_thread
+
+
+def fail(ranks: World, error: BaseException) -> int:
+    """Write the reason to stderr and end every rank; a single process just returns.
+
+    Parameters
+    ----------
+    ranks
+        The job.
+    error
+        An InputError is written as a message, anything else with its traceback.
+
+    Returns
+    -------
+    int
+        Exit status for a single process.
+    """
+    report(ranks.rank, ranks.size, error)
+    status = _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    end(ranks, status)
+    if threading.current_thread() is not threading.main_thread():
+        # The main thread may wait for this one; leave without asking it.
+        os._exit(status)
+    return status
+
+
+def end(ranks: World, status: int) -> None:
+    """End all ranks now, unless there is only one.
+
+    Parameters
+    ----------
+    ranks
+        The job.
+    status
+        Exit status of the job.
+    """
+    if ranks.size > 1 and ranks.comm is not None:
+        time.sleep(_FORWARDING_SECONDS)
+        ranks.comm.Abort(status)
+
+
+def report(rank: int, size: int, error: BaseException) -> None:
+    """Write one readable cause to stderr.
+
+    Parameters
+    ----------
+    rank, size
+        The rank is named if there are several.
+    error
+        The cause.
+    """
+    if isinstance(error, InputError):
+        text = f"relion-mpi: error: {error}"
+    elif isinstance(error, KeyboardInterrupt):
+        text = "relion-mpi: interrupted"
+    else:
+        lines = "".join(traceback.format_exception(error)).rstrip()
+        place = f" on rank {rank} of {size}" if size > 1 else ""
+        text = f"relion-mpi: failed{place}\n{lines}"
+    try:
+        # One write, so that the ranks' lines do not mix.
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        # Nobody reads us any more; ending all ranks is what matters.
+        return
+
+
+def agree_or_stop(comm: MPI.Intracomm | None, error: BaseException | None) -> None:
+    """Go on if no rank has an error; else all ranks stop with status 1. Collective.
+
+    The lowest rank that has an InputError writes it, once.
+
+    Parameters
+    ----------
+    comm
+        All ranks, or None for one process.
+    error
+        What this rank found wrong; anything but an InputError is raised here and ends the job.
+
+    Raises
+    ------
+    AgreedStop
+        Some rank has an error.
+    """
+    if error is not None and not isinstance(error, InputError):
+        raise error
+    rank, complaints = 0, [error]
+    if comm is not None and comm.Get_size() > 1:
+        rank = comm.Get_rank()
+        quiet.barrier(comm)
+        complaints = _everybody(comm, error)
+    first = next((one for one, found in enumerate(complaints) if found is not None), None)
+    if first is None:
+        return
+    if first == rank and error is not None:
+        report(rank, len(complaints), error)
+    raise AgreedStop(1)
+
+
+def _everybody(comm: MPI.Intracomm, error: BaseException | None) -> list[Any]:
+    return comm.allgather(None if error is None else str(error))

@@ -1,0 +1,118 @@
+"""A crew of one: master and worker in the same process."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.core.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from relion_mpi.parallel.crew import Arrays, OnResult, Stop, Worker
+
+
+class InlineCrew:
+    """Run tasks in this process, preparing the next one in a thread meanwhile.
+
+    Parameters
+    ----------
+    worker
+        Does the work.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.n_workers = 1
+        self._worker = worker
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._timings: dict[int, dict[str, float]] = {}
+
+    def begin(self, message: Any, arrays: Arrays) -> None:
+        """See `Crew.begin`; the arrays are handed over without a copy."""
+        self._worker.begin(message, dict(arrays))
+
+    def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
+        """See `Crew.run`."""
+        watch = Stopwatch()
+        start = time.perf_counter()
+        pending = self._thread.submit(self._worker.prepare, tasks[0]) if tasks else None
+        for index, task in enumerate(tasks):
+            if pending is None or (stop is not None and stop()):
+                break
+            with watch.span("prepare_wait"):
+                prepared = pending.result()
+            more = index + 1 < len(tasks)
+            pending = self._thread.submit(self._worker.prepare, tasks[index + 1]) if more else None
+            with watch.span("work"):
+                result = self._worker.work(task, prepared)
+            on_result(index, result)
+        if pending is not None:
+            pending.cancel()
+        self._timings = {0: with_idle(watch.as_dict(), time.perf_counter() - start)}
+
+    def run_one(self, task: Any) -> Any:
+        """See `Crew.run_one`."""
+        return self._worker.work(task, self._worker.prepare(task))
+
+    def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
+        """See `Crew.reduce`; the arrays are copies."""
+        sums = self._worker.sums()
+        check_sizes([one.size for one in sums], shapes)
+        return [
+            np.array(one, dtype=np.float64).reshape(shape)
+            for one, shape in zip(sums, shapes, strict=True)
+        ]
+
+    def timings(self) -> dict[int, dict[str, float]]:
+        """See `Crew.timings`."""
+        return {rank: dict(seconds) for rank, seconds in self._timings.items()}
+
+    def close(self) -> None:
+        """See `Crew.close`."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+def with_idle(spans: dict[str, float], wall: float) -> dict[str, float]:
+    """Complete a worker's spans with the time it had nothing to do.
+
+    Parameters
+    ----------
+    spans
+        Seconds under "prepare_wait" and "work"; either may be absent.
+    wall
+        Seconds of the whole run.
+
+    Returns
+    -------
+    dict
+        Seconds under "prepare_wait", "work" and "idle".
+    """
+    wait = spans.get("prepare_wait", 0.0)
+    work = spans.get("work", 0.0)
+    return {"prepare_wait": wait, "work": work, "idle": max(wall - wait - work, 0.0)}
+
+
+def check_sizes(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse to add arrays of sizes that the master does not expect.
+
+    Parameters
+    ----------
+    sizes
+        Elements of each array of `Worker.sums`.
+    shapes
+        What `Crew.reduce` was asked for.
+
+    Raises
+    ------
+    ValueError
+        They differ; a mistake in the program.
+    """
+    expected = [int(np.prod(shape)) for shape in shapes]
+    if list(sizes) != expected:
+        raise ValueError(f"sums have sizes {list(sizes)}, the master expects {expected}")

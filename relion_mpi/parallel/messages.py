@@ -1,0 +1,60 @@
+"""What master and workers say to each other."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Tag(IntEnum):
+    """Direction of a message."""
+
+    COMMAND = 1  # master to worker
+    RESULT = 2  # worker to master
+
+
+class ArrayHeader(NamedTuple):
+    """An array that follows by broadcast."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Begin(NamedTuple):
+    """A pickled message of `n_bytes` and arrays follow by broadcast."""
+
+    n_bytes: int
+    headers: tuple[ArrayHeader, ...]
+
+
+class Task(NamedTuple):
+    """Do this and send a Result with the same number."""
+
+    number: int
+    task: Any
+
+
+class NoMore(NamedTuple):
+    """Answers a result when there is no task left: do not wait for one before going on."""
+
+
+class Reduce(NamedTuple):
+    """Reductions of `Worker.sums` follow, one array after the other."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+
+class Close(NamedTuple):
+    """Leave the loop."""
+
+
+class Result(NamedTuple):
+    """A finished task and the seconds it took by span."""
+
+    number: int
+    value: Any
+    seconds: dict[str, float]

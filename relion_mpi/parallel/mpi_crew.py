@@ -1,0 +1,166 @@
+"""The master's side of a crew over MPI. Its partner is `worker_loop.serve` on every other rank."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.parallel import buffers, quiet
+from relion_mpi.parallel.inline import with_idle
+from relion_mpi.parallel.messages import (
+    ArrayHeader,
+    Begin,
+    Close,
+    NoMore,
+    Reduce,
+    Result,
+    Tag,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+    from mpi4py import MPI
+
+    from relion_mpi.parallel.crew import Arrays, OnResult, Stop
+
+# The task being worked on and the next one, whose data are read meanwhile.
+_HELD = 2
+
+
+class MPICrew:
+    """Hand tasks to all other ranks of `comm`; made on rank 0, collective with `serve`.
+
+    Parameters
+    ----------
+    comm
+        Communicator of the job with at least two ranks; duplicated, and freed by `close`.
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        from mpi4py import MPI
+
+        if comm.Get_rank() != 0 or comm.Get_size() < 2:
+            raise ValueError("an MPICrew is made on rank 0 of at least two ranks")
+        quiet.barrier(comm)
+        self._comm = comm.Dup()
+        self._any = MPI.ANY_SOURCE
+        self.n_workers = comm.Get_size() - 1
+        self._sends: list[MPI.Request] = []
+        self._timings: dict[int, dict[str, float]] = {}
+        self._closed = False
+
+    def begin(self, message: Any, arrays: Arrays) -> None:
+        """See `Crew.begin`; partner: `serve`, which takes the same buffers in the same order."""
+        packed = np.frombuffer(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
+        headers = tuple(ArrayHeader(name, one.shape, one.dtype) for name, one in arrays.items())
+        self._to_all(Begin(packed.size, headers))
+        buffers.broadcast(self._comm, packed)
+        for one in arrays.values():
+            buffers.broadcast(self._comm, np.ascontiguousarray(one))
+
+    def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
+        """See `Crew.run`; partner: `serve`."""
+        start = time.perf_counter()
+        spans = {rank: {"prepare_wait": 0.0, "work": 0.0} for rank in self._workers()}
+        held = dict.fromkeys(self._workers(), 0)
+        waiting = _Waiting(tasks, stop)
+        # Everybody gets a first task before anybody gets a second one.
+        for _ in range(_HELD):
+            for rank in self._workers():
+                held[rank] += self._hand_out(rank, waiting)
+        while any(held.values()):
+            rank, result = self._next_result()
+            held[rank] += self._hand_out(rank, waiting) - 1
+            for name, seconds in result.seconds.items():
+                spans[rank][name] += seconds
+            on_result(result.number, result.value)
+        self._flush()
+        wall = time.perf_counter() - start
+        self._timings = {rank: with_idle(one, wall) for rank, one in spans.items()}
+
+    def run_one(self, task: Any) -> Any:
+        """See `Crew.run_one`; rank 1 does it."""
+        self._send(1, Task(0, task))
+        self._send(1, NoMore())
+        result = self._next_result()[1]
+        self._flush()
+        return result.value
+
+    def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
+        """See `Crew.reduce`; partner: `serve`."""
+        self._to_all(Reduce(tuple(tuple(shape) for shape in shapes)))
+        return [buffers.sum_at_master(self._comm, shape) for shape in shapes]
+
+    def timings(self) -> dict[int, dict[str, float]]:
+        """See `Crew.timings`."""
+        return {rank: dict(seconds) for rank, seconds in self._timings.items()}
+
+    def close(self) -> None:
+        """See `Crew.close`; `serve` returns on the other ranks."""
+        if self._closed:
+            return
+        self._closed = True
+        self._to_all(Close())
+        self._comm.Free()
+
+    def _workers(self) -> range:
+        return range(1, self.n_workers + 1)
+
+    def _hand_out(self, rank: int, waiting: _Waiting) -> int:
+        """Send the next task or NoMore to `rank`; return how many tasks it got."""
+        found = waiting.next()
+        self._send(rank, NoMore() if found is None else found)
+        return int(found is not None)
+
+    def _next_result(self) -> tuple[int, Result]:
+        """Wait for any worker's result, letting our own sends progress."""
+        from mpi4py import MPI
+
+        status = MPI.Status()
+        message: MPI.Message | None = None
+
+        def arrived() -> bool:
+            nonlocal message
+            self._sends = [one for one in self._sends if not one.Test()]
+            message = self._comm.improbe(source=self._any, tag=Tag.RESULT, status=status)
+            return message is not None
+
+        quiet.until(arrived)
+        assert message is not None
+        return status.Get_source(), message.recv()
+
+    def _send(self, rank: int, message: object) -> None:
+        self._sends.append(self._comm.isend(message, dest=rank, tag=Tag.COMMAND))
+
+    def _to_all(self, message: object) -> None:
+        for rank in self._workers():
+            self._send(rank, message)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Wait until every command has left; the partners are receiving in `serve`."""
+        for request in self._sends:
+            quiet.wait(request)
+        self._sends = []
+
+
+class _Waiting:
+    """Tasks that nobody has yet."""
+
+    def __init__(self, tasks: Sequence[Any], stop: Callable[[], bool] | None) -> None:
+        self._tasks: Iterator[tuple[int, Any]] = iter(enumerate(tasks))
+        self._stop = stop
+        self._stopped = False
+
+    def next(self) -> Task | None:
+        """Return the next task, or None if there is none or the run is to stop."""
+        if not self._stopped and self._stop is not None:
+            self._stopped = self._stop()
+        found = None if self._stopped else next(self._tasks, None)
+        return None if found is None else Task(*found)

@@ -1,0 +1,1 @@
+"""Refinement: orchestration, schedule and outputs; reads like the paper's algorithm."""

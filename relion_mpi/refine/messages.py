@@ -1,0 +1,63 @@
+"""What the master broadcasts and the tasks it hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relion_mpi.dataset.optics_groups import OpticsGroups
+    from relion_mpi.estep.plan import ImageOptions, ParticleBatch, Plan
+    from relion_mpi.io.mrc import MrcHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Sent once: where images are and how they are treated."""
+
+    stacks: tuple[MrcHeader, ...]
+    optics: OpticsGroups
+    images: ImageOptions
+    box_angst: float
+    n_shell: int
+    backend: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReferences:
+    """New references; the arrays "maps0", "maps1" (n_class, box, box, box) come with it.
+
+    The plan's grids are not used yet: expected accuracies are asked for next.
+    """
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StartExpectation:
+    """Sums are set to zero and batches of this plan follow."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseTask:
+    """Sum the power spectra of some images."""
+
+    batch: ParticleBatch
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyTask:
+    """Estimate expected accuracies of one class from some particles' poses."""
+
+    batch: ParticleBatch
+    class_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationTask:
+    """Do the E-step of a batch."""
+
+    batch: ParticleBatch

@@ -1,0 +1,55 @@
+"""A snapshot of an iteration, from which its files are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from relion_mpi.model.state import Model
+    from relion_mpi.refine.options import RefineOptions
+    from relion_mpi.refine.schedule import Schedule
+    from relion_mpi.sampling.orientations import OrientationGrid
+
+
+@dataclass(frozen=True, slots=True)
+class IterationRecord:
+    """Everything the output files of one iteration say; nothing in it changes any more.
+
+    Attributes
+    ----------
+    root : RELION's --o root name, for example Refine3D/job001/run
+    iteration : number, or None for the final files without _itNNN
+    options : of the run
+    model : maps, spectra, parameters
+    schedule : sampling and convergence
+    orientations : coarse grid of this iteration
+    tables : "optics" and "particles" for the data file
+    group_names : of the scale groups
+    optics_names : of the optics groups
+    command_line : for the header
+    joined_map : map of all data, last iteration only
+    unfiltered : unregularised half-maps, where made
+    timings : seconds per stage
+    """
+
+    root: Path
+    iteration: int | None
+    options: RefineOptions
+    model: Model
+    schedule: Schedule
+    orientations: OrientationGrid
+    tables: Mapping[str, pl.DataFrame]
+    group_names: tuple[str, ...]
+    optics_names: tuple[str, ...]
+    command_line: str
+    joined_map: NDArray[np.float64] | None = None
+    unfiltered: tuple[NDArray[np.float64], ...] | None = None
+    timings: Mapping[str, Any] | None = None

@@ -1,0 +1,128 @@
+"""The initial reference and the masks: read, checked, brought to the model's grid."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.fourier.resize import fit_box, resample
+from relion_mpi.io.mrc import read_map
+from relion_mpi.mstep.solvent import spherical_mask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from relion_mpi.refine.options import RefineOptions
+
+log = logging.getLogger(__name__)
+
+PIXEL_TOLERANCE = 0.01
+
+
+def _read_cube(path: Path, what: str) -> tuple[NDArray[np.float64], float]:
+    """Read a cubic map of finite values."""
+    volume, pixel_size = read_map(path)
+    if volume.ndim != 3 or len(set(volume.shape)) != 1:
+        msg = f"{path}: the {what} has shape {volume.shape}, expected a cube; crop or pad it"
+        raise InputError(msg)
+    if volume.shape[0] % 2:
+        msg = f"{path}: the {what} has an odd side of {volume.shape[0]} voxels; pad it to even"
+        raise InputError(msg)
+    bad = int((~np.isfinite(volume)).sum())
+    if bad:
+        msg = f"{path}: the {what} has {bad} voxels that are NaN or infinite; make it anew"
+        raise InputError(msg)
+    return volume.astype(np.float64), pixel_size
+
+
+def load_reference(
+    options: RefineOptions, box_size: int, pixel_size_angst: float
+) -> NDArray[np.float64]:
+    """Read the initial reference onto the model's grid, not yet low-passed.
+
+    Parameters
+    ----------
+    options
+        --ref and --ref_angpix.
+    box_size, pixel_size_angst
+        Of the model.
+
+    Returns
+    -------
+    float64 (box_size,) * 3
+
+    Raises
+    ------
+    InputError
+        If the map is not a usable cube.
+    """
+    volume, header_pixel = _read_cube(options.ref, "reference")
+    if not np.ptp(volume) > 0:
+        msg = f"{options.ref}: all voxels of the reference are {volume.flat[0]:g}; give a real map"
+        raise InputError(msg)
+    own_pixel = options.ref_angpix if options.ref_angpix > 0 else header_pixel
+    if not own_pixel > 0:
+        msg = (
+            f"{options.ref}: the header gives no pixel size; say it with --ref_angpix, or set it "
+            "in the header"
+        )
+        raise InputError(msg)
+    if abs(own_pixel / pixel_size_angst - 1) > PIXEL_TOLERANCE:
+        new_box = 2 * int(round(volume.shape[0] * own_pixel / pixel_size_angst / 2))
+        log.warning(
+            "%s has a pixel size of %.4g A, the particles %.4g A: it is resampled",
+            options.ref, own_pixel, pixel_size_angst,
+        )  # fmt: skip
+        # The projection of a map is a sum over voxels: keep it when voxels change.
+        volume = resample(volume, new_box) * (pixel_size_angst / own_pixel)
+    if volume.shape[0] != box_size:
+        log.warning(
+            "%s has a box of %d voxels, the particles %d: it is cropped or padded",
+            options.ref, volume.shape[0], box_size,
+        )  # fmt: skip
+        volume = fit_box(volume, box_size)
+    return volume
+
+
+def load_mask(path: Path, box_size: int, pixel_size_angst: float) -> NDArray[np.float64]:
+    """Read a mask that must fit the model's grid.
+
+    Raises
+    ------
+    InputError
+        If its box, pixel size or values are wrong.
+    """
+    mask, own_pixel = _read_cube(path, "mask")
+    if mask.shape[0] != box_size:
+        msg = f"{path}: the mask has a box of {mask.shape[0]} voxels, the particles {box_size}"
+        raise InputError(msg + "; resample it")
+    if own_pixel > 0 and abs(own_pixel / pixel_size_angst - 1) > PIXEL_TOLERANCE:
+        msg = f"{path}: the mask's pixel size is {own_pixel:g} A, the particles' {pixel_size_angst:g}"
+        raise InputError(msg + " A; resample it or mend its header")
+    low, high = float(mask.min()), float(mask.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        msg = f"{path}: mask values go from {low:g} to {high:g}, expected 0 to 1"
+        raise InputError(msg)
+    if high < 1e-3:
+        msg = f"{path}: the mask is empty (largest value {high:g})"
+        raise InputError(msg)
+    return np.clip(mask, 0.0, 1.0)
+
+
+def solvent_masks(
+    options: RefineOptions, box_size: int, pixel_size_angst: float, diameter_angst: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Read or make the solvent mask, and read the inner mask if there is one."""
+    if options.solvent_mask is not None:
+        mask = load_mask(options.solvent_mask, box_size, pixel_size_angst)
+    else:
+        mask = spherical_mask(box_size, pixel_size_angst, diameter_angst, options.maskedge)
+    inner = None
+    if options.solvent_mask2 is not None:
+        inner = load_mask(options.solvent_mask2, box_size, pixel_size_angst)
+    return mask, inner

@@ -1,0 +1,200 @@
+"""Everything before the first iteration: particles, half-sets, reference, model, schedule."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.dataset.halfsets import assign_half_sets
+from relion_mpi.dataset.particles import read_particles
+from relion_mpi.estep.plan import ImageOptions
+from relion_mpi.fourier.masks import half_transform_radius, lowpass
+from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.model.state import Accuracy, HalfModel, Model
+from relion_mpi.refine.reference import load_reference, solvent_masks
+from relion_mpi.refine.schedule import Schedule, resolution_from_ssnr
+from relion_mpi.sampling.orientations import make_orientation_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.dataset.particles import Particles
+    from relion_mpi.geometry.symmetry import PointGroup
+    from relion_mpi.refine.options import RefineOptions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Start:
+    """A refinement ready to begin.
+
+    Attributes
+    ----------
+    options : with the seed and diameter filled in
+    particles : with half-sets
+    group : point group
+    model : initial; noise spectra are still to be estimated
+    schedule : initial sampling
+    solvent, inner : masks
+    images : how images are treated
+    """
+
+    options: RefineOptions
+    particles: Particles
+    group: PointGroup
+    model: Model
+    schedule: Schedule
+    solvent: NDArray[np.float64]
+    inner: NDArray[np.float64] | None
+    images: ImageOptions
+
+
+def make_start(options: RefineOptions) -> Start:
+    """Read and check everything that a refinement needs.
+
+    Raises
+    ------
+    InputError
+        For the first thing that cannot be used; nothing has been written then.
+    """
+    if options.random_seed < 0:
+        options = replace(options, random_seed=secrets.randbelow(2**31))
+        log.info("--random_seed %d was drawn", options.random_seed)
+    if options.solvent_correct_fsc and options.solvent_mask is None:
+        msg = "--solvent_correct_fsc needs a mask: give one with --solvent_mask"
+        raise InputError(msg)
+    group = point_group(options.sym)
+    particles = read_particles(options.i)
+    box_size = int(particles.optics.box_size[0])
+    pixel_size = float(particles.optics.pixel_size_angst[0])
+    options = _with_diameter(options, box_size, pixel_size)
+    log.info("%s", assign_half_sets(particles, options.random_seed))
+    reference = load_reference(options, box_size, pixel_size)
+    if options.ini_high > 0:
+        reference = lowpass(reference, pixel_size, options.ini_high)
+    solvent, inner = solvent_masks(options, box_size, pixel_size, options.particle_diameter)
+    schedule = _schedule(options, pixel_size)
+    grid = make_orientation_grid(options.healpix_order, group, oversampling=options.oversampling)
+    model = _model(options, particles, reference, grid.n_dir)
+    return Start(
+        options, particles, group, model, schedule, solvent, inner, image_options(options)
+    )
+
+
+def image_options(options: RefineOptions) -> ImageOptions:
+    """Pick what the E-step needs to know about image treatment."""
+    return ImageOptions(
+        particle_diameter_angst=options.particle_diameter,
+        mask_edge_pix=options.maskedge,
+        zero_mask=options.zero_mask,
+        apply_ctf=options.ctf,
+        intact_until_first_peak=options.ctf_intact_first_peak,
+        phase_flipped=options.ctf_phase_flipped,
+        only_flip_phases=options.only_flip_phases,
+        correct_norm=options.norm,
+        correct_scale=options.scale,
+        adaptive_fraction=options.adaptive_fraction,
+        max_significants=max(options.maxsig, 0),
+        random_seed=options.random_seed,
+    )
+
+
+def _with_diameter(options: RefineOptions, box_size: int, pixel_size: float) -> RefineOptions:
+    """Fill in the particle diameter, and refuse one that does not fit the box."""
+    largest = (box_size - options.maskedge) * pixel_size
+    if options.particle_diameter <= 0:
+        return replace(options, particle_diameter=largest)
+    if options.particle_diameter > box_size * pixel_size:
+        msg = (
+            f"--particle_diameter {options.particle_diameter:g} is larger than the box "
+            f"({box_size * pixel_size:g} A); give at most {largest:g}"
+        )
+        raise InputError(msg)
+    return options
+
+
+def _schedule(options: RefineOptions, pixel_size: float) -> Schedule:
+    """Make the initial sampling."""
+    return Schedule(
+        healpix_order=options.healpix_order,
+        oversampling=options.oversampling,
+        offset_range_angst=options.offset_range * pixel_size,
+        offset_step_angst=options.offset_step * pixel_size,
+        perturbation_factor=options.perturb,
+        local_order=options.auto_local_healpix_order,
+        incr_size=options.incr_size,
+        ignore_angles=options.auto_ignore_angles,
+        resolution_angles=options.auto_resol_angles,
+    )
+
+
+def _model(
+    options: RefineOptions, particles: Particles, reference: NDArray[np.float64], n_dir: int
+) -> Model:
+    """Make the model before the noise is known."""
+    box_size = reference.shape[0]
+    pixel_size = float(particles.optics.pixel_size_angst[0])
+    n_shell = box_size // 2 + 1
+    n_group = len(particles.scale_group_names)
+    halves = []
+    for half in (1, 2):
+        mine = particles.half == half
+        model = HalfModel(
+            maps=reference[None].copy(),
+            sigma2_noise=np.ones((particles.optics.n_groups, n_shell)),
+            scale=np.ones(n_group),
+            avg_norm=1.0,
+            pdf_class=np.ones(1),
+            pdf_direction=np.full((1, n_dir), 1.0 / n_dir),
+            sigma2_offset_angst2=options.offset**2,
+            tau2=np.zeros((1, n_shell)),
+            sigma2=np.zeros((1, n_shell)),
+            data_vs_prior=np.zeros((1, n_shell)),
+            coverage=np.zeros((1, n_shell)),
+            fsc=np.zeros(n_shell),
+            optics_particles=np.zeros(particles.optics.n_groups),
+            group_particles=np.bincount(particles.scale_group[mine], minlength=n_group),
+            orientability=np.zeros((1, n_shell)),
+        )
+        halves.append(model)
+    return Model(
+        box_size, pixel_size, options.pad, halves, 0.0, box_size, Accuracy.unknown(1)
+    )
+
+
+def start_spectra(model: Model, options: RefineOptions) -> None:
+    """Set prior spectra from the reference, and the first resolution, once the noise is known.
+
+    Source
+    ------
+    RELION initialiseDataVersusPrior and updateCurrentResolution.
+    """
+    box = model.box_size
+    shells = round_half_away(half_transform_radius(box, 3))
+    inside = shells < model.n_shell
+    count = np.bincount(shells[inside], minlength=model.n_shell)
+    for half in model.halves:
+        transform = fft.rfftn(half.maps[0], workers=-1)
+        power = np.abs(transform[inside]) ** 2 / float(box) ** 6
+        mean = np.bincount(shells[inside], power, minlength=model.n_shell) / count
+        tau2 = options.tau2_fudge * 0.5 * mean * box**2
+        weight = half.optics_particles / max(half.optics_particles.sum(), 1)
+        noise = weight @ half.sigma2_noise
+        n_particles = half.group_particles.sum()
+        observations = n_particles / np.maximum(2.0 * np.arange(model.n_shell), 1.0)
+        half.tau2[0] = tau2
+        half.data_vs_prior[0] = observations * tau2 / noise
+    if options.ini_high > 0:
+        model.current_resolution = model.shell_of(options.ini_high) / model.box_angst
+    else:
+        model.current_resolution = resolution_from_ssnr(
+            model.halves[0].data_vs_prior, model.box_angst
+        )

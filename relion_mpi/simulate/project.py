@@ -1,0 +1,130 @@
+"""Noise-free images: slices of the true maps, times the CTF, shifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft
+
+from relion_mpi.backend.cpu.project import padded_size, slices, transform_reference
+from relion_mpi.fourier.shells import pixel_list
+from relion_mpi.geometry.euler import euler_to_matrix
+from relion_mpi.optics.ctf import CtfParameters, ctf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from relion_mpi.simulate.truth import Truth
+
+# The transform of a large map padded four times would not fit into memory; its slices need it less.
+_PADDING = ((64, 4), (160, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """Padded transforms of the true maps.
+
+    Attributes
+    ----------
+    transforms : float32 flat, one a class
+    box_size, padding
+        Side of the images; oversampling.
+    pixel_size_angst
+        Angstrom.
+    """
+
+    transforms: list[NDArray[np.floating]]
+    box_size: int
+    padding: int
+    pixel_size_angst: float
+
+
+def make_projector(maps: list[NDArray[np.float32]], pixel_size_angst: float) -> Projector:
+    """Transform the true maps.
+
+    Parameters
+    ----------
+    maps : list of float32 (n, n, n), n even
+    pixel_size_angst
+        Angstrom.
+
+    Returns
+    -------
+    Projector
+    """
+    box_size = maps[0].shape[0]
+    padding = next((pad for largest, pad in _PADDING if box_size <= largest), 2)
+    transforms = [
+        transform_reference(one, box_size // 2, padding, np.float32).ravel() for one in maps
+    ]
+    return Projector(transforms, box_size, padding, pixel_size_angst)
+
+
+def project(
+    projector: Projector, truth: Truth, rows: NDArray[np.int64], *, with_ctf: bool = True
+) -> NDArray[np.float32]:
+    """Make the noise-free images of some particles.
+
+    Parameters
+    ----------
+    projector
+        True maps.
+    truth
+        Poses and optics of all particles.
+    rows : int64 (n,)
+        Particles wanted.
+    with_ctf
+        Multiply by the contrast transfer function.
+
+    Returns
+    -------
+    float32 (n, box, box)
+        Sums over voxels along the view, on the maps' grey scale; agrees with relion_project --ctf.
+    """
+    box = projector.box_size
+    # The Nyquist pixels are left out: one coefficient cannot hold both of their phases.
+    pixels = pixel_list(box, box // 2 - 0.001)
+    x, y = pixels.x.astype(np.float64), pixels.y.astype(np.float64)
+    values = _slices(projector, truth, rows, pixels.x, pixels.y)
+    origin = truth.origin_angst[rows] / projector.pixel_size_angst
+    phase = (2.0 * np.pi / box) * (origin[:, :1] * x + origin[:, 1:] * y)
+    values *= np.exp(1j * phase.astype(np.float32))
+    if with_ctf:
+        scale = 1.0 / (box * projector.pixel_size_angst)
+        values *= ctf(_chosen(truth.ctf, rows), x * scale, y * scale).astype(np.float32)
+    half = np.zeros((rows.size, box, box // 2 + 1), np.complex64)
+    half[:, pixels.y, pixels.x] = values
+    mates = (pixels.x == 0) & (pixels.y > 0)
+    half[:, -pixels.y[mates], 0] = values[:, mates].conj()
+    images = fft.irfft2(half, s=(box, box), norm="forward", workers=-1, overwrite_x=True)
+    return np.ascontiguousarray(fft.fftshift(images, axes=(1, 2)), dtype=np.float32)
+
+
+def _slices(
+    projector: Projector,
+    truth: Truth,
+    rows: NDArray[np.int64],
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+) -> NDArray[np.complex64]:
+    """Cut the slices of each class; the one place to swap for another backend."""
+    padding, r_max = projector.padding, projector.box_size // 2
+    size = padded_size(r_max, padding)
+    matrices = euler_to_matrix(truth.rot_deg[rows], truth.tilt_deg[rows], truth.psi_deg[rows])
+    all_rows = (padding * matrices[:, :2].reshape(-1, 6)).astype(np.float32)
+    sx, sy = x.astype(np.float32), y.astype(np.float32)
+    out = np.empty((rows.size, 2 * x.size), np.float32)
+    for k, transform in enumerate(projector.transforms):
+        chosen = np.flatnonzero(truth.class_index[rows] == k)
+        part = np.empty((chosen.size, 2 * x.size), np.float32)
+        slices(transform, size, padding * r_max, all_rows[chosen], sx, sy, x.size, part)
+        out[chosen] = part
+    return np.asarray(out[:, : x.size] + 1j * out[:, x.size :], np.complex64)
+
+
+def _chosen(params: CtfParameters, rows: NDArray[np.int64]) -> CtfParameters:
+    return CtfParameters(
+        *(getattr(params, name)[rows] for name in CtfParameters.__dataclass_fields__)
+    )
