@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.backend.cpu.project import padded_size, slices, transform_reference
-from relion_mpi.fourier.shells import pixel_list
+from relion_mpi.backend.cpu.project import slices, transform_reference
+from relion_mpi.fourier.shells import padded_size, pixel_list
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import CtfParameters, ctf
 

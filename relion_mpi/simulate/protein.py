@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,17 +55,16 @@ def made_up_protein(group: PointGroup, seed: int = 2017) -> Scatterers:
     share = np.sin(separation / 2) / 0.7
     distance = outer / (1.0 + share)
     unit = centred(_body(rng, outer - distance))
-    moved = unit.position_angst + distance * direction
-    placed = Scatterers(moved, unit.weight, unit.kind, unit.amplitude, unit.width_angst2)
-    return centred(replicated(placed, group.operators))
+    for _ in range(5):  # the body does not fill its sphere: move it out to the asked size
+        moved = replace(unit, position_angst=unit.position_angst + distance * direction)
+        distance += outer - moved.radius_angst
+    return centred(replicated(moved, group.operators))
 
 
 def _fitted(body: Scatterers, outer: float) -> Scatterers:
     """Stretch a body (by a few per cent) so that it just fills the outer radius."""
     scale = outer / body.radius_angst
-    return Scatterers(
-        body.position_angst * scale, body.weight, body.kind, body.amplitude, body.width_angst2
-    )
+    return replace(body, position_angst=body.position_angst * scale)
 
 
 def _free_direction(

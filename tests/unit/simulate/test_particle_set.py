@@ -36,9 +36,7 @@ def correlations(a, b):
 def clean(tmp_path_factory):
     """Noise-free images of two optics groups, on a finer grid."""
     folder = tmp_path_factory.mktemp("clean")
-    return simulate(
-        options(folder, box=64, angpix=3.5, no_noise=True, n_optics=2, n_micrographs=4)
-    )
+    return simulate(options(folder, box=64, angpix=3.5, no_noise=True, n_optics=2, n_micrographs=4))
 
 
 @pytest.mark.relion
@@ -125,10 +123,13 @@ def test_a_stack_of_16_bit_floats_holds_the_same_images(tmp_path):
         np.testing.assert_allclose(stack.data, wide, atol=5e-3)
 
 
-def test_coloured_noise_is_stronger_at_low_resolution(tmp_path):
-    image = mrcfile.read(simulate(options(tmp_path, snr=1e-6, noise="coloured", n=50)).stack)
+def test_coloured_noise_has_the_documented_spectrum(tmp_path):
+    image = mrcfile.read(simulate(options(tmp_path, snr=1e-6, noise="coloured", n=400)).stack)
     power = (np.abs(np.fft.rfft2(image)) ** 2).mean(axis=0)
-    assert power[1, 1] > 3 * power[12, 12]
+    s2 = np.array([2 * 1**2, 2 * 12**2]) / (BOX * ANGPIX) ** 2
+    low, high = 0.4 + 6.0 * np.exp(-0.5 * s2 * 20.0**2)
+    # Each power is a mean of 400 exponential numbers: 5 %; four standard deviations of the ratio.
+    assert power[1, 1] / power[12, 12] == pytest.approx(low / high, rel=0.28)
     assert image.var() == pytest.approx(1.0, abs=0.1)
 
 

@@ -1,0 +1,1 @@
+"""RELION's output files of a refinement, written beside the next iteration."""
