@@ -350,6 +350,7 @@ class Refinement:
         model, schedule = self.model, self.schedule
         schedule.note_fsc(maximised.fsc, model.current_size)
         schedule.note_changes(self.changes)
+        log.debug('changes %s counters %d %d', self.changes, schedule.iterations_without_changes, schedule.iterations_without_resolution_gain)
         if not is_cc or self.options.ini_high <= 0:
             found = resolution_from_ssnr(model.halves[0].data_vs_prior, model.box_angst)
             schedule.note_resolution(found, model.current_resolution)

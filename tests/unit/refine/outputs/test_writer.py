@@ -107,14 +107,12 @@ def test_starfile_reads_every_table_with_its_rows(make_record):
     shutil.which("relion_star_printtable") is None, reason="RELION is not installed"
 )
 @pytest.mark.relion
-def test_relion_prints_every_loop_of_ours(make_record):
+def test_relion_prints_every_table_of_ours(make_record):
     printed = 0
     for path in (path for path in write_iteration(make_record()) if path.suffix == ".star"):
         loops = {k: v for k, v in read_star(path).items() if isinstance(v, pl.DataFrame)}
-        for (
-            name,
-            table,
-        ) in loops.items():  # relion_star_printtable prints no lists, not even RELION's
+        # the script prints no lists, and no row that holds "loop_": mind the name of this test
+        for name, table in loops.items():
             command = ["relion_star_printtable", str(path), f"data_{name}"]
             command += [f"_{column}" for column in table.columns]
             text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
