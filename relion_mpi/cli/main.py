@@ -96,7 +96,9 @@ def _run(ranks: World, command: str, words: list[str]) -> int:
         # Every rank reads the same words, so all find the same mistake and one of them tells.
         parser = _parser(command)
         module = importlib.import_module(COMMANDS[command])
-        options = from_namespace(module.Options, parser.read(words))
+        # A command may allow words without flags; it says which flags they stand for.
+        spelt = getattr(module, "spelt", list)
+        options = from_namespace(module.Options, parser.read(spelt(words)))
     except InputError as error:
         mistake = error
     abort.agree_or_stop(ranks.comm, mistake)

@@ -15,7 +15,7 @@ from relion_mpi.parallel.mpi_crew import MPICrew
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
 from relion_mpi.parallel.worker_loop import serve
 from relion_mpi.refine.options import RefineOptions as Options
-from relion_mpi.refine.outputs import OutputWriter
+from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import RefineWorker

@@ -53,7 +53,7 @@ class HalfModel:
     @property
     def n_class(self) -> int:
         """Number of classes."""
-        return self.maps.shape[0]
+        return int(self.maps.shape[0])
 
     def reset_directions(self, n_dir: int) -> None:
         """Forget the distribution of directions, keeping that of the classes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.fourier.resize import fit_box, resample
+from relion_mpi.fourier.resample import resample, windowed
 from relion_mpi.io.mrc import read_map
 from relion_mpi.mstep.solvent import spherical_mask
 
@@ -73,19 +73,19 @@ def load_reference(
         )
         raise InputError(msg)
     if abs(own_pixel / pixel_size_angst - 1) > PIXEL_TOLERANCE:
-        new_box = 2 * int(round(volume.shape[0] * own_pixel / pixel_size_angst / 2))
         log.warning(
             "%s has a pixel size of %.4g A, the particles %.4g A: it is resampled",
             options.ref, own_pixel, pixel_size_angst,
         )  # fmt: skip
         # The projection of a map is a sum over voxels: keep it when voxels change.
-        volume = resample(volume, new_box) * (pixel_size_angst / own_pixel)
-    if volume.shape[0] != box_size:
+        volume = resample(volume, own_pixel, box_size, pixel_size_angst).astype(np.float64)
+        volume *= pixel_size_angst / own_pixel
+    elif volume.shape[0] != box_size:
         log.warning(
             "%s has a box of %d voxels, the particles %d: it is cropped or padded",
             options.ref, volume.shape[0], box_size,
         )  # fmt: skip
-        volume = fit_box(volume, box_size)
+        volume = windowed(volume, box_size)
     return volume
 
 

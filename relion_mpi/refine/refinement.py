@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from relion_mpi.estep.initial_noise import PowerSums
     from relion_mpi.mstep.maximise import Maximised
     from relion_mpi.parallel.crew import Crew
-    from relion_mpi.refine.outputs import OutputWriter
+    from relion_mpi.refine.outputs.writer import OutputWriter
     from relion_mpi.refine.start import Start
     from relion_mpi.sampling.orientations import OrientationGrid
 
@@ -263,6 +263,7 @@ class Refinement:
                 rows = self.batches[index].particles
                 hidden.take(rows, result)
                 progress.update(rows.size)
+                self.writer.check()  # a full disk ends the run now, not after the iteration
 
             self.crew.run(tasks, take)
         self.changes = hidden.changes()
@@ -350,7 +351,6 @@ class Refinement:
         model, schedule = self.model, self.schedule
         schedule.note_fsc(maximised.fsc, model.current_size)
         schedule.note_changes(self.changes)
-        log.debug('changes %s counters %d %d', self.changes, schedule.iterations_without_changes, schedule.iterations_without_resolution_gain)
         if not is_cc or self.options.ini_high <= 0:
             found = resolution_from_ssnr(model.halves[0].data_vs_prior, model.box_angst)
             schedule.note_resolution(found, model.current_resolution)

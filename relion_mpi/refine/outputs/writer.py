@@ -101,6 +101,11 @@ class OutputWriter:
         self._finish(_MAX_WAITING)
         self._pending.append(self._pool.submit(self._write, record))
 
+    def check(self) -> None:
+        """Raise what stopped the writing, if anything has, without waiting."""
+        if self._failure is not None:
+            raise self._failure
+
     def wait(self) -> None:
         """Return when every record is on disk.
 
@@ -138,8 +143,7 @@ class OutputWriter:
         """Wait until at most `n_left` records are unfinished."""
         while len(self._pending) > n_left:
             self._pending.popleft().result()
-        if self._failure is not None:
-            raise self._failure
+        self.check()
 
 
 def _files(

@@ -1,0 +1,1 @@
+"""Data that tests make: maps, poses, pixel lists, batches; everything from seeds."""

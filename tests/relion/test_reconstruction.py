@@ -1,0 +1,68 @@
+"""Our back-projection and M-step make the maps that relion_reconstruct writes."""
+
+from __future__ import annotations
+
+import shutil
+
+import mrcfile
+import numpy as np
+import pytest
+from factories.maps import blob_map
+from factories.pixels import geometry, images_from, no_optics
+from factories.poses import random_eulers, sums_at
+from factories.stars import PIXEL_ANGST, ctf_parameters, write_map, write_particles
+
+from relion_mpi.geometry.euler import euler_to_matrix
+from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.mstep.maximise import symmetrised
+from relion_mpi.mstep.reconstruct import reconstruct
+from relion_mpi.optics.ctf import ctf, ctf_coefficients
+
+BOX, N = 32, 60
+TOLERANCE = 1e-5
+"""Of the largest voxel: RELION writes float32 files."""
+
+pytestmark = [
+    pytest.mark.relion,
+    pytest.mark.skipif(
+        shutil.which("relion_reconstruct") is None, reason="RELION is not installed"
+    ),
+]
+
+
+def particles(backend):
+    """Noisy images with CTFs and offsets; the mean is taken out as relion_reconstruct does."""
+    rng = np.random.default_rng(5)
+    eulers, params = random_eulers(N, 4), ctf_parameters(N, 6)
+    offsets = rng.uniform(-6, 6, (N, 2))
+    pixels = geometry(BOX, pixel=PIXEL_ANGST)
+    references = backend.load_references(blob_map(BOX, 3)[None], BOX // 2, 2)
+    values = backend.project(references, euler_to_matrix(*eulers.T), pixels).astype(complex)
+    values *= np.exp(2j * np.pi / BOX * (offsets / PIXEL_ANGST @ np.stack([pixels.x, pixels.y])))
+    values *= ctf(params, pixels.freq_x, pixels.freq_y)
+    images = images_from(values, pixels.x, pixels.y, BOX)
+    images += rng.normal(0, 0.3 * images.std(), images.shape)
+    images -= images.mean(axis=(1, 2), keepdims=True)
+    return images.astype(np.float32), eulers, offsets, params, pixels
+
+
+@pytest.mark.parametrize("sym", ["C1", "D2"])
+@pytest.mark.parametrize("skip_gridding", [True, False], ids=["divide", "gridding"])
+def test_maps_are_those_of_relion_reconstruct(backend, relion, tmp_path, skip_gridding, sym):
+    images, eulers, offsets, params, pixels = particles(backend)
+    write_map(tmp_path / "stack.mrcs", images)
+    write_particles(tmp_path / "parts.star", BOX, eulers, offsets, params, "stack.mrcs")
+    flags = ["--skip_gridding"] if skip_gridding else []
+    relion(
+        "relion_reconstruct", "--i", "parts.star", "--o", "map.mrc", "--ctf", "--sym", sym, *flags
+    )
+    theirs = mrcfile.read(tmp_path / "map.mrc").astype(float)
+
+    optics = no_optics(N, ctf_coefficients=ctf_coefficients(params))
+    matrices = euler_to_matrix(*eulers.T)
+    host = sums_at(backend, images, matrices, offsets / PIXEL_ANGST, pixels, optics)
+    sums = symmetrised(
+        host.volume[0].astype(float), point_group(sym).operators, BOX, BOX // 2, 2
+    )
+    ours = reconstruct(sums, None, skip_gridding=skip_gridding)
+    assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
