@@ -151,12 +151,14 @@ def _to_real_space(
     """Invert a padded transform, crop the box, mask its corners, undo the interpolation."""
     box, padding = sums.box_size, sums.padding
     big = padding * box
-    reach = min(sums.reach, big // 2 - 1)
+    # An even grid has one Nyquist plane, the positive one.
+    low, high = min(sums.reach, big // 2 - 1), min(sums.reach, big // 2)
     origin = transform.shape[0] // 2
-    index = np.arange(-reach, reach + 1)
+    index = np.arange(-low, high + 1)
+    kept = slice(origin - low, origin + high + 1)
     even = np.zeros((big, big, big // 2 + 1), np.complex128)
-    even[np.ix_(index % big, index % big, np.arange(reach + 1))] = transform[
-        origin - reach : origin + reach + 1, origin - reach : origin + reach + 1, : reach + 1
+    even[np.ix_(index % big, index % big, np.arange(high + 1))] = transform[
+        kept, kept, : high + 1
     ]
     real = fft.irfftn(even, s=(big, big, big), workers=-1, overwrite_x=True)
     del even

@@ -1,0 +1,159 @@
+"""Refine one particle set with relion_mpi and with an installed RELION, side by side.
+
+    python benchmarks/end_to_end/beside_relion.py SET OUT [--sym D2] [--particle_diameter 210]
+        [--ini_high 40] [--ranks 3] [--limit N] [--only ours|relion] [--iterations N]
+
+SET holds particles.star, its stack, a reference (reference.mrc or truth_class001.mrc) and, for the
+comparison, truth.star. Both programs get the same options; the second one starts when the first has
+finished. Prints wall time, iterations and shares of poses near the truth, and writes them as JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sym", default="C1")
+    parser.add_argument("--particle_diameter", type=float, default=200)
+    parser.add_argument("--ini_high", type=float, default=40)
+    parser.add_argument("--healpix_order", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=0, help="first N particles only")
+    parser.add_argument("--iterations", type=int, default=0, help="stop after so many")
+    parser.add_argument("--only", choices=("ours", "relion"))
+    parser.add_argument("--relion_mpirun", default="/usr/bin/mpirun")
+    return parser.parse_args()
+
+
+def particle_table(options, out):
+    """Write the first N particles with stack names that hold from `out`; return the table."""
+    source = (options.set / "particles.star").read_text().splitlines()
+    rows, kept = [], 0
+    for line in source:
+        if "@" in line:
+            kept += 1
+            if options.limit and kept > options.limit:
+                continue
+            line = re.sub(r"@(\S+)", lambda m: "@" + Path(m[1]).name, line)
+        rows.append(line)
+    table = out / "particles.star"
+    table.write_text("\n".join(rows) + "\n")
+    for stack in options.set.glob("*.mrcs"):
+        link = out / stack.name
+        if not link.exists():
+            link.symlink_to(stack.resolve())
+    return table
+
+
+def common(options, reference):
+    words = ["--i", "particles.star", "--ref", str(reference), "--ini_high", options.ini_high]
+    words += ["--sym", options.sym, "--particle_diameter", options.particle_diameter]
+    words += ["--healpix_order", options.healpix_order, "--offset_range", 5, "--offset_step", 2]
+    words += ["--low_resol_join_halves", 40, "--random_seed", 1, "--pad", 2, "--firstiter_cc"]
+    return [str(word) for word in words]
+
+
+def ours(options, words):
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    program = Path(sys.executable).with_name("relion-mpi")
+    command = [mpiexec, "-n", options.ranks, program, "refine3d", "--o", "ours/run", *words]
+    if options.iterations:
+        command += ["--auto_iter_max", options.iterations]
+    return [str(word) for word in command]
+
+
+def relion(options, words):
+    command = [options.relion_mpirun, "--allow-run-as-root", "--oversubscribe", "--mca"]
+    command += ["mpi_yield_when_idle", "1", "-n", options.ranks, "relion_refine_mpi"]
+    command += ["--o", "relion/run", *words, "--auto_refine", "--split_random_halves", "--ctf"]
+    command += ["--ctf_corrected_ref", "--flatten_solvent", "--zero_mask", "--norm", "--scale"]
+    command += ["--oversampling", "1", "--auto_local_healpix_order", "4", "--skip_gridding"]
+    command += ["--dont_combine_weights_via_disc", "--pool", "3", "--j", "1"]
+    if options.iterations:
+        command += ["--auto_iter_max", options.iterations]
+    return [str(word) for word in command]
+
+
+def run(name, command, out):
+    (out / name).mkdir(exist_ok=True)
+    # Each program gets its own MPI: the wheel's library must not be found by the system's.
+    path = os.environ["PATH"]
+    if name == "relion":
+        path = os.pathsep.join(p for p in path.split(os.pathsep) if "venv" not in p)
+    began = time.perf_counter()
+    with (out / f"{name}.log").open("w") as log:
+        done = subprocess.run(
+            command, cwd=out, stdout=log, stderr=log, check=False, env={**os.environ, "PATH": path}
+        )
+    seconds = time.perf_counter() - began
+    tables = sorted((out / name).glob("run_it*_data.star"))
+    final = out / name / "run_data.star"
+    result = {"seconds": round(seconds, 1), "status": done.returncode}
+    result["iterations"] = len(tables) - 1 + final.exists()
+    last = final if final.exists() else tables[-1]
+    truth = options_truth(out)
+    if truth:
+        result.update(compare(last, truth, out))
+    return result
+
+
+def options_truth(out):
+    truth = out / "truth.star"
+    return truth if truth.exists() else None
+
+
+def compare(table, truth, out):
+    from relion_mpi.compare.poses import compare_poses
+    from relion_mpi.compare.tables import read_pose_table
+    from relion_mpi.geometry.symmetry import point_group
+
+    group = point_group((out / "sym").read_text())
+    found = compare_poses(read_pose_table(table), read_pose_table(truth), group)
+    return {
+        "median_deg": round(float(found.median_angle_deg), 3),
+        **{
+            f"within_{d}_deg": round(100 * share, 1)
+            for d, share in zip((1, 2, 5), found.within, strict=True)
+        },
+    }
+
+
+def main():
+    options = arguments()
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    reference = options.set / "reference.mrc"
+    if not reference.exists():
+        reference = options.set / "truth_class001.mrc"
+    particle_table(options, out)
+    (out / "sym").write_text(options.sym)
+    if (options.set / "truth.star").exists():
+        shutil.copy(options.set / "truth.star", out / "truth.star")
+    words = common(options, reference.resolve())
+    result = {"set": options.set.name, "machine": platform.processor() or platform.machine()}
+    result |= {"cores": os.cpu_count(), "ranks": options.ranks, "limit": options.limit}
+    commands = {"ours": ours(options, words), "relion": relion(options, words)}
+    for name, command in commands.items():
+        if options.only in (None, name):
+            result[name] = run(name, command, out)
+            print(name, json.dumps(result[name]), flush=True)
+    if "ours" in result and "relion" in result:
+        ratio = result["relion"]["seconds"] / result["ours"]["seconds"]
+        result["times_faster"] = round(ratio, 2)
+        print(f"relion_mpi took 1/{ratio:.1f} of RELION's time")
+    (out / "beside_relion.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
