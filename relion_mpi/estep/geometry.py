@@ -59,10 +59,10 @@ def image_geometry(
     pixels = pixel_list(own_box, own_current / 2)
     n_shell = box_size // 2 + 1
     magnification = optics.magnification[group]
-    inverse = np.linalg.inv(magnification)
-    position = np.stack([pixels.x, pixels.y]).astype(np.float64)
-    placed = ratio * (inverse.T @ position)
-    frequency = magnification @ position / (own_box * own_pixel)
+    # Both the map and the CTF are met at the true frequency.
+    position = magnification @ np.stack([pixels.x, pixels.y]).astype(np.float64)
+    placed = ratio * position
+    frequency = position / (own_box * own_pixel)
     shells = half_transform_shells(own_box)
     power_shell = np.where(shells < 0, -1, round_half_away(shells * ratio))
     power_shell[power_shell >= n_shell] = -1

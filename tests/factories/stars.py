@@ -25,13 +25,15 @@ def write_map(path, volume):
         handle.voxel_size = PIXEL_ANGST
 
 
-def write_particles(path, box, eulers, offsets_angst, ctf, stack=None):
+def write_particles(path, box, eulers, offsets_angst, ctf, stack=None, magnification=None):
     """Write a RELION 3.1 table; the digits are enough for a double."""
     optics = {
         "OpticsGroupName": "a", "OpticsGroup": 1, "Voltage": 300, "SphericalAberration": 2.7,
         "AmplitudeContrast": 0.1, "ImagePixelSize": PIXEL_ANGST, "ImageSize": box,
-        "ImageDimensionality": 2,
-    }  # fmt: skip
+        "ImageDimensionality": 2,     }  # fmt: skip
+    if magnification is not None:
+        labels = ("MagMat00", "MagMat01", "MagMat10", "MagMat11")
+        optics |= dict(zip(labels, np.ravel(magnification), strict=True))
     rows = []
     for i, (angles, offset) in enumerate(zip(eulers, offsets_angst, strict=True)):
         row = dict(zip(("AngleRot", "AngleTilt", "AnglePsi"), angles, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 
 from relion_mpi.backend.cpu.backproject import scatter
 from relion_mpi.backend.cpu.jobs import child_rows
-from relion_mpi.backend.cpu.project import FAST, slice_into
+from relion_mpi.backend.cpu.project import FAST, slice_into, slice_scratch
 from relion_mpi.backend.cpu.shifts import phase_table
 from relion_mpi.backend.protocol import Moments
 from relion_mpi.fourier.shells import padded_size
@@ -82,6 +82,8 @@ def weigh_slices(
         rows = np.empty(6, dtype)
         re, im = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
         cos, sin = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
+        pixel_cross, pixel_power = np.zeros(n_pix, dtype), np.zeros(n_pix, dtype)
+        scratch = slice_scratch(masked, n_pix)
         for s in range(slice_offsets[n], slice_offsets[n + 1]):
             out = s - slice_offsets[0]
             k = hypothesis[s] // n_orient
@@ -93,7 +95,7 @@ def weigh_slices(
             all_rows[out] = rows
             cos[:] = 0
             sin[:] = 0
-            total = 0.0
+            total = dtype.type(0)
             for w in range(weight_offsets[s], weight_offsets[s + 1]):
                 q = weight[w]
                 total += q
@@ -104,18 +106,21 @@ def weigh_slices(
                     sin[p] += q * phase[1, p]
             share[out] = total
             class_weight[i, k] += total
-            slice_into(volumes[k], size, reach, rows, sx, sy, n_pix, re, im)
+            slice_into(volumes[k], size, reach, rows, sx, sy, n_pix, re, im, scratch)
             for p in range(n_pix):
                 c = reference_ctf[i, p]
                 a, b = masked[i, 0, p], masked[i, 1, p]
                 xr, xi = a * cos[p] - b * sin[p], a * sin[p] + b * cos[p]
                 rr, ri = c * re[p], c * im[p]
-                cross[i, shell[p]] += rr * xr + ri * xi
-                power[i, shell[p]] += total * (rr * rr + ri * ri)
+                pixel_cross[p] += rr * xr + ri * xi
+                pixel_power[p] += total * (rr * rr + ri * ri)
                 f = data_ctf[i, p] * inv_sigma2[p]
                 a, b = unmasked[i, 0, p], unmasked[i, 1, p]
                 data[out, p] = f * (a * cos[p] - b * sin[p])
                 data[out, n_pix + p] = f * (a * sin[p] + b * cos[p])
+        for p in range(n_pix):
+            cross[i, shell[p]] += pixel_cross[p]
+            power[i, shell[p]] += pixel_power[p]
 
 
 def accumulate(

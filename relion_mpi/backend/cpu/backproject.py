@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 
-from relion_mpi.backend.cpu.project import FAST
+from relion_mpi.backend.cpu.project import FAST, ON_THE_EDGE
+
+
+U1, U2, U3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 @numba.njit(cache=True, fastmath=FAST, inline="always")
 def add_corner(volume, base, share, re, im, weight):  # type: ignore[no-untyped-def]
     """Add one corner's share of a value to an interleaved (re, im, weight) voxel."""
     volume[base] += share * re
-    volume[base + 1] += share * im
-    volume[base + 2] += share * weight
+    volume[base + U1] += share * im
+    volume[base + U2] += share * weight
 
 
 @numba.njit(cache=True, parallel=True, fastmath=FAST)
@@ -35,10 +39,12 @@ def scatter(volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight
     share : float (n_slice,) factor of the weight
     """
     half = size // 2 + 1
+    next_y = np.uint64(3 * half)
+    next_z = np.uint64(size) * next_y
     dtype = volume.dtype.type
     origin = dtype(size // 2)
     one, zero = dtype(1), dtype(0)
-    limit = dtype(reach) * dtype(reach)
+    limit = dtype(reach * reach * ON_THE_EDGE)
     n_pix = sx.size
     for slab in numba.prange(first_z.size):
         low, high = first_z[slab], last_z[slab]
@@ -66,17 +72,17 @@ def scatter(volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight
                 im = sign * data[j, n_pix + k]
                 w = share[j] * mine[k]
                 gx, gy, gz = one - fx, one - fy, one - fz
-                base = ((z0 * size + y0) * half + x0) * 3
+                base = np.uint64(((z0 * size + y0) * half + x0) * 3)
                 if z0 >= low:
                     add_corner(volume, base, gz * gy * gx, re, im, w)
-                    add_corner(volume, base + 3, gz * gy * fx, re, im, w)
-                    a = base + 3 * half
+                    add_corner(volume, base + U3, gz * gy * fx, re, im, w)
+                    a = base + next_y
                     add_corner(volume, a, gz * fy * gx, re, im, w)
-                    add_corner(volume, a + 3, gz * fy * fx, re, im, w)
+                    add_corner(volume, a + U3, gz * fy * fx, re, im, w)
                 if z0 + 1 < high:
-                    a = base + 3 * half * size
+                    a = base + next_z
                     add_corner(volume, a, fz * gy * gx, re, im, w)
-                    add_corner(volume, a + 3, fz * gy * fx, re, im, w)
-                    a += 3 * half
+                    add_corner(volume, a + U3, fz * gy * fx, re, im, w)
+                    a += next_y
                     add_corner(volume, a, fz * fy * gx, re, im, w)
-                    add_corner(volume, a + 3, fz * fy * fx, re, im, w)
+                    add_corner(volume, a + U3, fz * fy * fx, re, im, w)

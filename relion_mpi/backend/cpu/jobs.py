@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from relion_mpi.backend.cpu.project import FAST, rotation_rows, slice_into
+from relion_mpi.backend.cpu.project import FAST, rotation_rows, slice_into, slice_scratch
 from relion_mpi.backend.cpu.shifts import phase_table, weighted_shift
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def score_jobs(
         rows64 = np.empty(6)
         rows = np.empty(6, dtype)
         values = np.empty(2 * n_pix, dtype)
+        scratch = slice_scratch(parts, n_pix)
         for job in range(first, last):
             volume = volumes[hypothesis[job] // n_orient]
             for child in range(n_child):
@@ -162,8 +163,9 @@ def score_jobs(
                 )  # fmt: skip
                 rows[:] = rows64
                 slice_into(
-                    volume, size, reach, rows, sx, sy, n_pix, values[:n_pix], values[n_pix:]
-                )
+                    volume, size, reach, rows, sx, sy, n_pix, values[:n_pix], values[n_pix:],
+                    scratch,
+                )  # fmt: skip
                 power = weighted_power(values, ctf2, n_pix)
                 for pair in range(shift_offsets[job], shift_offsets[job + 1]):
                     t = compact[shift[pair]] * n_shift_child

@@ -1,0 +1,161 @@
+"""What the documentation names exists, and its examples give what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from relion_mpi.compare.options import CompareOptions
+from relion_mpi.core.options import declarations
+from relion_mpi.refine.options import RefineOptions
+from relion_mpi.simulate.options import SimulateOptions
+
+ROOT = Path(__file__).parent.parent.parent
+READMES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+PAGES = READMES + sorted((ROOT / "docs").glob("*.md"))
+COMMANDS = {
+    "Options of refine3d": RefineOptions,
+    "Options of simulate": SimulateOptions,
+    "Options of compare": CompareOptions,
+}
+# Flags of other programs that commands on the pages use.
+FOREIGN = {
+    "--cpus-per-task": "sbatch",
+    "--force-reinstall": "pip",
+    "--no-binary": "pip",
+    "--strict-markers": "pytest",
+    "--with-mpi": "pytest-mpi",
+}
+OPTION = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
+NAME = re.compile(r"\brelion_mpi(?:\.\w+)+")
+LINK = re.compile(r"\]\(([^)#]+)\)")
+FILE = re.compile(r"`((?:relion_mpi|tests|docs|benchmarks|launch|slurm|\.ci)/[\w./-]*)`?")
+OPTION_ROW = re.compile(r"^\| `(--\w+)`(?: / `(--[\w-]+)`)? \| ([^|]+) \|", re.MULTILINE)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def all_flags():
+    flags = {"--help", "--version"}
+    for options in COMMANDS.values():
+        for said in declarations(options).values():
+            flags |= {said.flag} | ({said.negate} if said.negate else set())
+    return flags
+
+
+def exists(name):
+    """Whether a dotted name is a module or an attribute of one."""
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[n:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def default_text(field, said):
+    """Write a default as the tables do."""
+    value = field.default
+    if value is dataclasses.MISSING:
+        return "required"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value in (None, ()):
+        return "none"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{text} {said.unit}" if said.unit else text
+
+
+def section(text, title):
+    return text.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_a_name_that_does_not_exist_is_noticed():
+    assert exists("relion_mpi.refine.schedule.Schedule.coarse_size")
+    assert not exists("relion_mpi.refine.schedule.Schedule.no_such_method")
+    assert not exists("relion_mpi.no_such_package.thing")
+
+
+@every_page
+def test_every_dotted_name_exists(page):
+    names = set(NAME.findall(page.read_text(encoding="utf-8")))
+    assert [name for name in sorted(names) if not exists(name)] == []
+
+
+@every_page
+def test_every_option_exists(page):
+    known = all_flags() | {flag.replace("_", "-") for flag in all_flags()} | set(FOREIGN)
+    words = set(OPTION.findall(page.read_text(encoding="utf-8")))
+    assert sorted(words - known) == []
+
+
+@every_page
+def test_every_link_and_file_exists(page):
+    text = page.read_text(encoding="utf-8")
+    targets = [page.parent / link for link in LINK.findall(text) if "://" not in link]
+    targets += [ROOT / name for name in FILE.findall(text)]
+    assert [str(path) for path in targets if not path.exists()] == []
+
+
+@pytest.mark.parametrize("title", COMMANDS)
+def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title):
+    text = section((ROOT / "docs" / "running.md").read_text(encoding="utf-8"), title)
+    rows = {flag: (negate or None, default) for flag, negate, default in OPTION_ROW.findall(text)}
+    fields = {field.name: field for field in dataclasses.fields(COMMANDS[title])}
+    declared = {
+        said.flag: (said.negate, default_text(fields[name], said))
+        for name, said in declarations(COMMANDS[title]).items()
+    }
+    assert rows == declared
+
+
+def test_every_column_of_the_log_is_explained():
+    from relion_mpi.refine.table import HEADER
+
+    text = section((ROOT / "docs" / "running.md").read_text(encoding="utf-8"), "The log")
+    columns = HEADER.splitlines()[0].replace("|", " ").split()
+    assert [name for name in columns if f"\n| {name} | " not in text] == []
+
+
+@every_page
+def test_examples_give_what_they_say(page):
+    failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert failed == 0
+
+
+def test_the_conventions_have_examples():
+    text = (ROOT / "docs" / "conventions.md").read_text(encoding="utf-8")
+    assert len(doctest.DocTestParser().get_examples(text)) > 15
+
+
+@every_page
+def test_lines_are_not_overlong(page):
+    """Prose wraps at 120; tables and code may be longer."""
+    in_code, long = False, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        in_code ^= line.startswith("```")
+        if len(line) > 120 and not in_code and not line.startswith("|"):
+            long.append(number)
+    assert long == []
+
+
+@every_page
+def test_rows_of_a_table_have_the_cells_of_its_header(page):
+    uneven, header = [], 0
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        cells = line.count("|") if line.startswith("|") else 0
+        header = header if header and cells else cells
+        if cells != header:
+            uneven.append(number)
+    assert uneven == []
