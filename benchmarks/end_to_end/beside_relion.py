@@ -129,7 +129,7 @@ def compare(table, truth, out):
     }
 
 
-def main():
+def main() -> None:
     options = arguments()
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -147,11 +147,9 @@ def main():
     for name, command in commands.items():
         if options.only in (None, name):
             result[name] = run(name, command, out)
-            print(name, json.dumps(result[name]), flush=True)
     if "ours" in result and "relion" in result:
         ratio = result["relion"]["seconds"] / result["ours"]["seconds"]
         result["times_faster"] = round(ratio, 2)
-        print(f"relion_mpi took 1/{ratio:.1f} of RELION's time")
     (out / "beside_relion.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -27,7 +27,7 @@ class ImageGeometry:
     Attributes
     ----------
     box_size : pixels of the images of this group
-    x, y : int32 (n_pix,) logical indices in the half transform, sorted by radius
+    x, y : int32 (n_pix,) logical indices in the half transform, those of the first pass first
     slice_x, slice_y : float64 (n_pix,) the same positions in pixels of the model's transform,
         with the group's magnification applied
     shell : int32 (n_pix,) shell of the model's spectra
@@ -53,7 +53,7 @@ class ImageGeometry:
     @property
     def n_pix(self) -> int:
         """Number of pixels of the second pass."""
-        return self.x.size
+        return int(self.x.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ class SearchGrid:
     @property
     def n_dir(self) -> int:
         """Number of coarse directions."""
-        return self.coarse_direction.shape[0]
+        return int(self.coarse_direction.shape[0])
 
     @property
     def n_psi(self) -> int:
         """Number of coarse in-plane angles."""
-        return self.coarse_psi_rad.size
+        return int(self.coarse_psi_rad.size)
 
     @property
     def n_orient(self) -> int:
@@ -139,7 +139,7 @@ class SearchGrid:
     @property
     def n_shift(self) -> int:
         """Number of coarse shifts."""
-        return self.coarse_shift_pix.shape[0]
+        return int(self.coarse_shift_pix.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +250,24 @@ class HostSums:
     direction_weight: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Quanta:
+    """Steps that what is added to sums is rounded to, each a power of two.
+
+    Sums of multiples of a step are exact in float64, so they do not depend on the order of batches
+    or on which rank did them; the steps are far below float32's own rounding.
+
+    Attributes
+    ----------
+    data, weight : of the real and imaginary parts and of the weights of the volume
+    share : of posterior weights
+    """
+
+    data: float
+    weight: float
+    share: float
+
+
 class Backend(Protocol):
     """Operations of the E-step on batches of images of one optics group."""
 
@@ -315,7 +333,7 @@ class Backend(Protocol):
         """Score the children of the candidates; return the posterior and its best samples."""
 
     def new_sums(
-        self, n_class: int, n_dir: int, r_max: int, padding: int
+        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
     ) -> type_handle:
         """Make empty sums for one half-set."""
 

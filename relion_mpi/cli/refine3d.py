@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
@@ -19,6 +20,9 @@ from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import RefineWorker
+
+if TYPE_CHECKING:
+    from relion_mpi.parallel.crew import Crew
 
 __all__ = ["SUMMARY", "Options", "run"]
 
@@ -54,7 +58,11 @@ def run(options: Options) -> int:
         serve(ranks.comm, RefineWorker())
         return 0
     began = time.perf_counter()
-    crew = InlineCrew(RefineWorker()) if ranks.size == 1 else MPICrew(ranks.comm)
+    crew: Crew
+    if ranks.comm is None or ranks.size == 1:
+        crew = InlineCrew(RefineWorker())
+    else:
+        crew = MPICrew(ranks.comm)
     with OutputWriter() as writer:
         refinement = Refinement(start, crew, writer, shlex.join(sys.argv))
         refinement.run()

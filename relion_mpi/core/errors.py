@@ -11,4 +11,4 @@ class InputError(Exception):
 
 
 class NumericalError(Exception):
-    """A quantity that must be finite or positive is not; the message names particle, rank or shell."""
+    """A number that must be finite or positive is not; the message names particle or shell."""

@@ -161,7 +161,10 @@ class _Projector:
     def __init__(
         self, backend: Backend, references: Any, geometry: ImageGeometry, class_index: int
     ) -> None:
-        self._call = lambda m: backend.project(references, m, geometry, class_index)
+        self._backend, self._references = backend, references
+        self._geometry, self._class_index = geometry, class_index
 
     def __call__(self, euler_deg: NDArray[np.float64]) -> NDArray[np.complexfloating[Any, Any]]:
-        return self._call(euler_to_matrix(*euler_deg.T))
+        return self._backend.project(
+            self._references, euler_to_matrix(*euler_deg.T), self._geometry, self._class_index
+        )

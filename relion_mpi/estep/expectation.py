@@ -12,6 +12,7 @@ from relion_mpi.core.errors import NumericalError
 from relion_mpi.estep.geometry import batch_optics, image_geometry
 from relion_mpi.estep.noise_fill import noise_images
 from relion_mpi.estep.plan import BatchResult
+from relion_mpi.estep.sums import MIN_SCALE
 from relion_mpi.fourier.shells import pixels_per_shell, round_half_away
 from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
 from relion_mpi.sampling.local import local_orientations
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from relion_mpi.estep.plan import HalfPlan, ParticleBatch, Plan
     from relion_mpi.estep.sums import HalfSums
 
-MIN_SCALE = 0.001
-"""Smallest intensity scale a projection is multiplied by (RELION's floor)."""
 SCALE_GATE = 3.0
 """Shells with a larger signal-to-noise ratio take part in the scale estimate."""
 
@@ -87,9 +86,7 @@ class Expectation:
             self._groups[optics_group] = geometry, search_grid(plan, pixel_size)
         return self._groups[optics_group]
 
-    def run(
-        self, batch: ParticleBatch, images: NDArray[np.float32], sums: HalfSums
-    ) -> BatchResult:
+    def run(self, batch: ParticleBatch, images: NDArray[np.float32], sums: HalfSums) -> BatchResult:
         """Do the E-step of a batch and add it to the sums of its half-set.
 
         Parameters
@@ -110,7 +107,7 @@ class Expectation:
         geometry, grid = self.group(batch.optics_group)
         pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
         moved = round_half_away(batch.origin_angst / pixel_size)
-        recentring = Recentring(moved, moved * pixel_size)
+        recentring = Recentring(moved, moved.astype(np.float64) * pixel_size)
         handle = self._prepare(batch, images, half, geometry, recentring)
         likelihood = Likelihood(
             plan.metric,
@@ -126,9 +123,7 @@ class Expectation:
         else:
             nearby = self._local_prior(batch, shift_prior)
             candidates = self.backend.search_local(handle, references, grid, nearby, likelihood)
-        posterior, best = self.backend.search_fine(
-            handle, references, grid, candidates, likelihood
-        )
+        posterior, best = self.backend.search_fine(handle, references, grid, candidates, likelihood)
         _check_finite(batch, best)
         moments = self.backend.accumulate(
             handle, references, grid, posterior, likelihood, sums.handle
@@ -189,7 +184,7 @@ class Expectation:
             msg = "a local prior needs a width"
             raise ValueError(msg)
         nearby = local_orientations(
-            self.plan.orientations, euler_to_matrix(*batch.euler_deg.T), sigma
+            self.plan.orientations, euler_to_matrix(*batch.prior_euler_deg.T), sigma
         )
         counts = np.diff(nearby.offsets)
         mean = np.add.reduceat(np.exp(nearby.log_prior), nearby.offsets[:-1]) / counts
@@ -247,7 +242,8 @@ class Expectation:
         if not self.plan.images.correct_norm:
             return batch.norm_correction
         residual = np.sqrt(2 * np.maximum(noise.sum(axis=1), 0.0))
-        return batch.norm_correction / half.avg_norm * residual
+        updated: NDArray[np.float64] = batch.norm_correction / half.avg_norm * residual
+        return updated
 
     def _gated(
         self, half: HalfPlan, moments: Moments
@@ -273,20 +269,23 @@ class Expectation:
         misfit = 0.5 * (power[:, inside] / sigma2[inside]).sum(axis=1)
         beyond = 0.5 * power[:, last + 1 :].sum(axis=1)
         constant = float((count * np.log(2 * np.pi * sigma2[inside])).sum())
-        return best.log_evidence - misfit - beyond - constant
+        evidence: NDArray[np.float64] = best.log_evidence - misfit - beyond - constant
+        return evidence
 
 
 def _relative_rows(log_prior: NDArray[np.float64]) -> NDArray[np.float64]:
     """Subtract the log of each row's mean probability (RELION's normalisation)."""
     peak = log_prior.max(axis=1, keepdims=True)
     mean = np.exp(log_prior - peak).mean(axis=1, keepdims=True)
-    return log_prior - peak - np.log(mean)
+    relative: NDArray[np.float64] = log_prior - peak - np.log(mean)
+    return relative
 
 
 def _relative_log(pdf: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log of a distribution relative to its mean; -inf where it vanishes."""
     with np.errstate(divide="ignore"):
-        return np.log(pdf / pdf.mean())
+        relative: NDArray[np.float64] = np.log(pdf / pdf.mean())
+    return relative
 
 
 def _check_finite(batch: ParticleBatch, best: BestHypotheses) -> None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.backend.protocol import ImageGeometry, OpticsArrays
-from relion_mpi.fourier.shells import half_transform_shells, pixel_list, round_half_away
+from relion_mpi.fourier.shells import (
+    PixelList,
+    half_transform_shells,
+    pixel_list,
+    round_half_away,
+)
 from relion_mpi.optics.aberrations import (
     even_zernike_gamma_offset,
     odd_zernike_phase,
@@ -57,6 +62,8 @@ def image_geometry(
     own_current = min(2 * math.ceil(0.5 * current_size / ratio - 1e-6), own_box)
     own_coarse = min(2 * math.ceil(0.5 * coarse_size / ratio - 1e-6), own_current)
     pixels = pixel_list(own_box, own_current / 2)
+    n_coarse = pixels.count_within(own_coarse / 2)
+    pixels = _row_by_row(pixels, n_coarse)
     n_shell = box_size // 2 + 1
     magnification = optics.magnification[group]
     # Both the map and the CTF are met at the true frequency.
@@ -74,12 +81,19 @@ def image_geometry(
         placed[0],
         placed[1],
         shell.astype(np.int32),
-        pixels.count_within(own_coarse / 2),
+        n_coarse,
         n_shell,
         power_shell.astype(np.int32),
         frequency[0],
         frequency[1],
     )
+
+
+def _row_by_row(pixels: PixelList, n_coarse: int) -> PixelList:
+    """Order the coarse pixels, then the others, as they lie in memory: slices read neighbours."""
+    coarse = np.arange(pixels.n_pix) < n_coarse
+    order = np.lexsort((pixels.x, pixels.y, ~coarse))
+    return PixelList(pixels.x[order], pixels.y[order], pixels.radius[order])
 
 
 def batch_optics(

@@ -48,7 +48,9 @@ class PowerSums:
         )
 
 
-def model_shells(own_box: int, own_pixel: float, box_angst: float, n_shell: int) -> NDArray[np.int64]:
+def model_shells(
+    own_box: int, own_pixel: float, box_angst: float, n_shell: int
+) -> NDArray[np.int64]:
     """Give the model shell of each pixel of an image's half transform, -1 for none."""
     shells = half_transform_shells(own_box)
     mapped = np.where(shells < 0, -1, round_half_away(shells * box_angst / (own_box * own_pixel)))

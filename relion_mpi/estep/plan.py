@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import Metric
@@ -57,6 +56,7 @@ class HalfPlan:
     pdf_direction : float64 (n_class, n_dir)
     sigma2_offset_angst2 : prior variance of offsets
     data_vs_prior : float64 (n_class, n_shell)
+    n_particles : of the half-set
     """
 
     sigma2_noise: NDArray[np.float64]
@@ -65,6 +65,7 @@ class HalfPlan:
     pdf_direction: NDArray[np.float64]
     sigma2_offset_angst2: float
     data_vs_prior: NDArray[np.float64]
+    n_particles: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class ParticleBatch:
     scale_group : int64 (n,)
     ctf : float64 (n, 6): defocus U, V (Angstrom), angle (deg), B-factor, scale, phase shift (deg)
     euler_deg : float64 (n, 3) last rot, tilt, psi
+    prior_euler_deg : float64 (n, 3) centre of local searches: given priors, else the last angles
     origin_angst : float64 (n, 2) last offsets
     origin_prior_angst : float64 (n, 2)
     norm_correction : float64 (n,)
@@ -130,6 +132,7 @@ class ParticleBatch:
     scale_group: NDArray[np.int64]
     ctf: NDArray[np.float64]
     euler_deg: NDArray[np.float64]
+    prior_euler_deg: NDArray[np.float64]
     origin_angst: NDArray[np.float64]
     origin_prior_angst: NDArray[np.float64]
     norm_correction: NDArray[np.float64]

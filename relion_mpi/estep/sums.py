@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.estep.quanta import rounded, statistics_steps, volume_quanta
 from relion_mpi.model.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from relion_mpi.backend.protocol import Backend
     from relion_mpi.estep.plan import ParticleBatch, Plan
+
+
+MIN_SCALE = 0.001
+"""Smallest intensity scale a projection is multiplied by (RELION's floor)."""
 
 
 class HalfSums:
@@ -24,19 +29,28 @@ class HalfSums:
         Owns the volume.
     plan
         Gives the shapes.
+    half_index
+        Which half-set.
+
+    Notes
+    -----
+    What a batch adds is rounded (`relion_mpi.estep.quanta`), so sums over all batches are the same
+    to the last bit whichever ranks did them.
     """
 
-    def __init__(self, backend: Backend, plan: Plan) -> None:
+    def __init__(self, backend: Backend, plan: Plan, half_index: int) -> None:
         self._backend = backend
         self._plan = plan
-        half = plan.halves[0]
+        half = plan.halves[half_index]
         n_class, n_dir = half.pdf_direction.shape
-        self.handle = backend.new_sums(n_class, n_dir, plan.r_max, plan.padding)
-        self.statistics = Statistics.empty(
-            *half.sigma2_noise.shape, half.scale.size, n_class, n_dir
+        self.handle = backend.new_sums(
+            n_class, n_dir, plan.r_max, plan.padding, volume_quanta(plan, half)
         )
+        self._steps = statistics_steps(plan, half)
+        n_optics, n_shell = half.sigma2_noise.shape
+        self.statistics = Statistics.empty(n_optics, n_shell, half.scale.size, n_class, n_dir)
 
-    def add(
+    def add(  # noqa: PLR0913 - one name for each thing a batch found
         self,
         batch: ParticleBatch,
         *,
@@ -64,19 +78,23 @@ class HalfSums:
         n_slices : slices back-projected
         n_significant : int64 (n_img,)
         """
-        s = self.statistics
-        s.noise[batch.optics_group] += noise.sum(axis=0)
-        s.optics_weight[batch.optics_group] += class_weight.sum()
+        s, step, g = self.statistics, self._steps, batch.optics_group
+        s.noise[g] += rounded(noise.sum(axis=0), step.noise[g])
+        s.optics_weight[g] += rounded(class_weight.sum(), step.optics_weight[g])
         scale = np.ones(batch.n_img)
         if self._plan.images.correct_scale:
-            scale = np.maximum(self._plan.halves[batch.half].scale[batch.scale_group], 0.001)
-        np.add.at(s.cross, batch.scale_group, gated[0] / scale)
-        np.add.at(s.power, batch.scale_group, gated[1] / scale**2)
-        s.class_weight += class_weight.sum(axis=0)
-        s.totals[:7] += (
+            scale = np.maximum(self._plan.halves[batch.half].scale[batch.scale_group], MIN_SCALE)
+        groups, member = np.unique(batch.scale_group, return_inverse=True)
+        cross = np.bincount(member, gated[0] / scale).astype(np.float64)
+        power = np.bincount(member, gated[1] / scale**2).astype(np.float64)
+        s.cross[groups] += rounded(cross, step.cross[groups])
+        s.power[groups] += rounded(power, step.power[groups])
+        s.class_weight += rounded(class_weight.sum(axis=0), step.class_weight)
+        totals = np.array([
             offset2, norm.sum(), evidence.sum(), pmax.sum(), batch.n_img, n_slices,
-            n_significant.sum(),
-        )  # fmt: skip
+            n_significant.sum(), 0.0,
+        ])  # fmt: skip
+        s.totals += rounded(totals, step.totals)
 
     def arrays(self) -> list[NDArray[np.floating[Any]]]:
         """Bring everything to the host: the volume and the packed statistics."""

@@ -62,7 +62,8 @@ def shell_correlation(
     shells = shells[keep]
 
     def total(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.bincount(shells, weights=values, minlength=last_shell + 1)
+        sums: NDArray[np.float64] = np.bincount(shells, values, last_shell + 1).astype(np.float64)
+        return sums
 
     a, b = first[keep], second[keep]
     cross = total((a * b.conj()).real)

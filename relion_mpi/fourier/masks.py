@@ -100,7 +100,8 @@ def half_transform_radius(box_size: int, ndim: int) -> NDArray[np.float64]:
     total = fft.rfftfreq(box_size, 1.0 / box_size) ** 2
     for _ in range(ndim - 1):
         total = full.reshape((-1,) + (1,) * total.ndim) + total
-    return np.sqrt(total)
+    radius: NDArray[np.float64] = np.sqrt(total)
+    return radius
 
 
 def lowpass(
@@ -122,7 +123,8 @@ def lowpass(
     transform = fft.rfftn(np.asarray(volume, dtype=np.float64), workers=-1)
     cutoff = box_size * pixel_size_angst / resolution_angst
     transform *= lowpass_profile(half_transform_radius(box_size, volume.ndim), cutoff)
-    return fft.irfftn(transform, s=volume.shape, workers=-1)
+    filtered: NDArray[np.float64] = fft.irfftn(transform, s=volume.shape, workers=-1)
+    return filtered
 
 
 def sinc_squared(box_size: int, padding: float, ndim: int) -> NDArray[np.float64]:

@@ -24,7 +24,10 @@ def round_half_away(values: NDArray[np.floating]) -> NDArray[np.int64]:
     int64, same shape
     """
     values = np.asarray(values, dtype=np.float64)
-    return np.where(values > 0, np.floor(values + 0.5), np.ceil(values - 0.5)).astype(np.int64)
+    rounded: NDArray[np.int64] = np.where(
+        values > 0, np.floor(values + 0.5), np.ceil(values - 0.5)
+    ).astype(np.int64)
+    return rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ def pixel_list(box_size: int, radius_pix: float) -> PixelList:
         A list with a smaller radius is a prefix of one with a larger radius.
     """
     half = box_size // 2
-    x, y = np.meshgrid(np.arange(half + 1), np.arange(-half + 1, half + 1), indexing="ij")
-    x, y = x.ravel(), y.ravel()
+    grids = np.meshgrid(np.arange(half + 1), np.arange(-half + 1, half + 1), indexing="ij")
+    x, y = (grid.ravel() for grid in grids)
     keep = (x * x + y * y <= radius_pix * radius_pix + 1e-9) & ~((x == 0) & (y < 0))
     x, y = x[keep], y[keep]
     order = np.lexsort((y, x, x * x + y * y))

@@ -62,7 +62,10 @@ class FourierSums:
         size = self.data.shape[0]
         centred = (np.arange(size) - size // 2) ** 2
         x = np.arange(size // 2 + 1) ** 2
-        return centred[:, None, None] + centred[None, :, None] + x[None, None, :]
+        total: NDArray[np.int64] = (
+            centred[:, None, None] + centred[None, :, None] + x[None, None, :]
+        )
+        return total
 
     def rounded_shells(self) -> NDArray[np.int64]:
         """Nearest shell of the map's transform for every voxel."""

@@ -122,11 +122,11 @@ def maximise_halves(
     RELION MlOptimiserMpi::iterate, compareTwoHalves, maximization.
     """
     box = first.box_size
-    unfiltered = None
+    unfiltered: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     if last or options.fsc_mask is not None:
-        unfiltered = tuple(
-            reconstruct(sums, None, skip_gridding=options.skip_gridding)
-            for sums in (first, second)
+        unfiltered = (
+            reconstruct(first, None, skip_gridding=options.skip_gridding),
+            reconstruct(second, None, skip_gridding=options.skip_gridding),
         )
     if options.join_below_angst > 0:
         limit_angst = max(options.join_below_angst, 1.0 / max(current_resolution, 1e-9))

@@ -111,11 +111,10 @@ def _blob_table() -> NDArray[np.float64]:
     w = np.arange(BLOB_ENTRIES) * spacing
     argument = 2 * np.pi * BLOB_RADIUS * w
     sigma = np.sqrt(np.abs(BLOB_ALPHA**2 - argument**2))
-    bessel = np.where(
-        argument <= BLOB_ALPHA, special.iv(1.5, sigma), special.jv(1.5, sigma)
-    )
+    bessel = np.where(argument <= BLOB_ALPHA, special.iv(1.5, sigma), special.jv(1.5, sigma))
     value = bessel / np.maximum(sigma, 1e-12) ** 1.5
-    return value / value[0]
+    relative: NDArray[np.float64] = value / value[0]
+    return relative
 
 
 def _blob_kernel(size: int, box_size: int, padding: int) -> NDArray[np.float64]:
@@ -142,12 +141,11 @@ def _gridded(
         real *= kernel
         convolved = np.abs(fft.rfftn(real, workers=-1))
         factor = np.where(inner, factor / np.maximum(convolved, 1e-6), factor)
-    return sums.data * fft.fftshift(factor, axes=(0, 1))
+    product: NDArray[np.complex128] = sums.data * fft.fftshift(factor, axes=(0, 1))
+    return product
 
 
-def _to_real_space(
-    transform: NDArray[np.complex128], sums: FourierSums
-) -> NDArray[np.float64]:
+def _to_real_space(transform: NDArray[np.complex128], sums: FourierSums) -> NDArray[np.float64]:
     """Invert a padded transform, crop the box, mask its corners, undo the interpolation."""
     box, padding = sums.box_size, sums.padding
     big = padding * box
@@ -157,9 +155,7 @@ def _to_real_space(
     index = np.arange(-low, high + 1)
     kept = slice(origin - low, origin + high + 1)
     even = np.zeros((big, big, big // 2 + 1), np.complex128)
-    even[np.ix_(index % big, index % big, np.arange(high + 1))] = transform[
-        kept, kept, : high + 1
-    ]
+    even[np.ix_(index % big, index % big, np.arange(high + 1))] = transform[kept, kept, : high + 1]
     real = fft.irfftn(even, s=(big, big, big), workers=-1, overwrite_x=True)
     del even
     start = big // 2 - box // 2

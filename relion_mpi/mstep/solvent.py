@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from relion_mpi.fourier.masks import soft_sphere
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 

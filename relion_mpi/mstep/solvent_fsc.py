@@ -33,7 +33,8 @@ def randomise_phases(
     beyond = half_transform_radius(volume.shape[0], 3) >= first_shell
     phase = rng.uniform(0.0, 2 * np.pi, int(beyond.sum()))
     transform[beyond] = np.abs(transform[beyond]) * np.exp(1j * phase)
-    return fft.irfftn(transform, s=volume.shape, workers=-1)
+    changed: NDArray[np.float64] = fft.irfftn(transform, s=volume.shape, workers=-1)
+    return changed
 
 
 def solvent_corrected_fsc(
@@ -70,8 +71,6 @@ def solvent_corrected_fsc(
     masked = fourier_shell_correlation(first * mask, second * mask)
     noise = [randomise_phases(half, start, rng) * mask for half in (first, second)]
     random = fourier_shell_correlation(noise[0], noise[1])
-    corrected = np.where(
-        random > masked, 0.0, (masked - random) / np.maximum(1.0 - random, 1e-12)
-    )
+    corrected = np.where(random > masked, 0.0, (masked - random) / np.maximum(1.0 - random, 1e-12))
     corrected[: start + 2] = masked[: start + 2]
     return corrected

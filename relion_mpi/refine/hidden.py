@@ -25,6 +25,8 @@ def particle_batch(particles: Particles, rows: NDArray[np.int64], half: int) -> 
     p = particles
     prior = p.origin_prior_angst
     origin_prior = np.zeros((rows.size, 2)) if prior is None else np.nan_to_num(prior[rows])
+    euler = np.stack([p.rot_deg[rows], p.tilt_deg[rows], p.psi_deg[rows]], axis=1)
+    given = np.full_like(euler, np.nan) if p.angle_prior_deg is None else p.angle_prior_deg[rows]
     ctf = (
         p.defocus_u_angst, p.defocus_v_angst, p.defocus_angle_deg, p.ctf_bfactor, p.ctf_scale,
         p.phase_shift_deg,
@@ -37,7 +39,8 @@ def particle_batch(particles: Particles, rows: NDArray[np.int64], half: int) -> 
         p.image_index[rows],
         p.scale_group[rows],
         np.stack([column[rows] for column in ctf], axis=1),
-        np.stack([p.rot_deg[rows], p.tilt_deg[rows], p.psi_deg[rows]], axis=1),
+        euler,
+        np.where(np.isfinite(given), given, euler),
         p.origin_angst[rows],
         origin_prior,
         p.norm_correction[rows],

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relion_mpi.core.options import option
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IN, REF, OPT = "Input and output", "Reference and masks", "Optimisation"
 CTF, SAM, RUN = "Contrast transfer function", "Sampling", "Running"
@@ -22,8 +25,9 @@ class RefineOptions:
         60.0, help="Low-pass the initial reference to this", unit="angst", minimum=0, group=REF
     )
     ref_angpix: float = option(
-        -1.0, help="Pixel size of the reference; by default from its header", unit="angst", group=REF
-    )
+        -1.0, help="Pixel size of the reference; by default from its header",
+        unit="angst", group=REF,
+    )  # fmt: skip
     firstiter_cc: bool = option(
         True, help="Cross-correlation in the first iteration: for references that are not on the "
         "particles' grey scale", negate="--no-firstiter_cc", group=REF,

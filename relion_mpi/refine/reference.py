@@ -85,7 +85,7 @@ def load_reference(
             "%s has a box of %d voxels, the particles %d: it is cropped or padded",
             options.ref, volume.shape[0], box_size,
         )  # fmt: skip
-        volume = windowed(volume, box_size)
+        volume = windowed(volume, box_size).astype(np.float64)
     return volume
 
 
@@ -102,8 +102,11 @@ def load_mask(path: Path, box_size: int, pixel_size_angst: float) -> NDArray[np.
         msg = f"{path}: the mask has a box of {mask.shape[0]} voxels, the particles {box_size}"
         raise InputError(msg + "; resample it")
     if own_pixel > 0 and abs(own_pixel / pixel_size_angst - 1) > PIXEL_TOLERANCE:
-        msg = f"{path}: the mask's pixel size is {own_pixel:g} A, the particles' {pixel_size_angst:g}"
-        raise InputError(msg + " A; resample it or mend its header")
+        msg = (
+            f"{path}: the mask's pixel size is {own_pixel:g} A, the particles' "
+            f"{pixel_size_angst:g} A; resample it or mend its header"
+        )
+        raise InputError(msg)
     low, high = float(mask.min()), float(mask.max())
     if low < -1e-3 or high > 1 + 1e-3:
         msg = f"{path}: mask values go from {low:g} to {high:g}, expected 0 to 1"

@@ -206,8 +206,8 @@ class Refinement:
         halves = tuple(
             HalfPlan(
                 h.sigma2_noise, h.scale, h.avg_norm, h.pdf_direction, h.sigma2_offset_angst2,
-                h.data_vs_prior,
-            )  # fmt: skip
+                h.data_vs_prior, int(h.group_particles.sum()),
+            )
             for h in model.halves
         )
         coarse = schedule.coarse_size(
@@ -332,10 +332,12 @@ class Refinement:
             # Cross-correlation says little about high resolution: stay at the reference's.
             volume = lowpass(volume, model.pixel_size_angst, options.ini_high)
             cutoff = model.box_angst / options.ini_high
-            damp = lowpass_profile(np.arange(model.n_shell), cutoff) ** 2
+            damp = lowpass_profile(np.arange(model.n_shell, dtype=float), cutoff) ** 2
             half.tau2[0] *= damp
             half.data_vs_prior[0] *= damp
-        half.maps[0] = flatten(volume, self.solvent, self.inner) if options.flatten_solvent else volume
+        if options.flatten_solvent:
+            volume = flatten(volume, self.solvent, self.inner)
+        half.maps[0] = volume
 
     def _conclude(
         self,

@@ -269,7 +269,7 @@ def _first_below(curve: NDArray[np.float64], threshold: float) -> int:
 def resolution_from_ssnr(
     data_vs_prior: NDArray[np.float64], box_angst: float, min_shell: int = 5
 ) -> float:
-    """Current resolution in 1/Angstrom: the last shell before the SSNR falls below 1.
+    """Find the current resolution in 1/Angstrom: the last shell before the SSNR falls below 1.
 
     Parameters
     ----------

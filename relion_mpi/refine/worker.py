@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from relion_mpi.backend import select_backend
 from relion_mpi.dataset.stacks import StackReader
 from relion_mpi.estep.accuracy import expected_accuracy
@@ -22,6 +20,7 @@ from relion_mpi.refine.messages import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import Backend
@@ -58,7 +57,9 @@ class RefineWorker:
             case StartExpectation(plan):
                 assert self._backend is not None
                 self._expectation = Expectation(self._backend, plan, self._references)
-                self._sums = [HalfSums(self._backend, plan) for _ in plan.halves]
+                self._sums = [
+                    HalfSums(self._backend, plan, h) for h in range(len(plan.halves))
+                ]
             case _:
                 msg = f"the worker does not know {type(message).__name__}"
                 raise TypeError(msg)

@@ -64,7 +64,8 @@ def test_content_moves_by_the_offset_and_zeros_enter(backend, eps):
     moved = np.zeros_like(image)
     moved[:-3, 2:] = image[3:, :-2]  # x by +2, y by -3
     power = prepared_power(backend, image[None], PIXELS, ONE, moved=np.array([[2, -3]]))
-    np.testing.assert_allclose(power, spectrum(moved[None]), rtol=200 * eps)
+    expected = spectrum(moved[None])
+    np.testing.assert_allclose(power, expected, atol=200 * eps * expected.max())
 
 
 def test_an_image_moved_out_of_its_box_leaves_nothing(backend):
@@ -102,7 +103,9 @@ def test_the_solvent_fades_to_a_given_image(backend, eps):
     images, fill = noise(2), noise(2, seed=1)
     inside = soft_sphere(BOX, 6.0, 3.0, 2)
     power = prepared_power(backend, images, PIXELS, no_optics(2), mask=ImageMask(6.0, 3.0, fill))
-    np.testing.assert_allclose(power, spectrum(inside * images + (1 - inside) * fill), rtol=500 * eps)
+    np.testing.assert_allclose(
+        power, spectrum(inside * images + (1 - inside) * fill), rtol=500 * eps
+    )
 
 
 def test_back_projection_takes_the_unmasked_image(backend, eps):
@@ -125,9 +128,7 @@ def test_back_projection_takes_the_unmasked_image(backend, eps):
         sums = chosen.new_sums(backend)
         chosen.search(backend, sums)
         volumes.append(backend.fetch_sums(sums).volume)
-    np.testing.assert_allclose(
-        volumes[0], volumes[1], atol=100 * eps * np.abs(volumes[0]).max()
-    )
+    np.testing.assert_allclose(volumes[0], volumes[1], atol=100 * eps * np.abs(volumes[0]).max())
 
 
 FLAGS = [

@@ -118,9 +118,7 @@ def test_the_last_shell_counts_in_every_direction(backend):
 def test_fewer_shells_leave_the_inner_slice_as_it_is(backend, eps):
     whole, part = project(backend, poses()), project(backend, poses(), r_max=10)
     inner = np.hypot(PIXELS.x, PIXELS.y) < 9  # further out cells reach beyond the last shell
-    np.testing.assert_allclose(
-        part[:, inner], whole[:, inner], atol=10 * eps * np.abs(whole).max()
-    )
+    np.testing.assert_allclose(part[:, inner], whole[:, inner], atol=10 * eps * np.abs(whole).max())
 
 
 def test_classes_have_their_own_maps(backend):

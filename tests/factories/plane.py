@@ -6,6 +6,7 @@ At padding 2 the pixels of an image at the identity fall on voxels, so nothing i
 from __future__ import annotations
 
 import numpy as np
+
 from factories.poses import no_mask, sums_at
 
 

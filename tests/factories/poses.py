@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from relion_mpi.backend.protocol import ImageMask, Likelihood, LocalPrior, SearchGrid
+from relion_mpi.backend.protocol import ImageMask, Likelihood, LocalPrior, Quanta, SearchGrid
+from relion_mpi.estep.quanta import step_for
 from relion_mpi.geometry.euler import euler_to_matrix
 
 
@@ -29,6 +30,11 @@ def no_mask(box):
     return ImageMask(2.0 * box, 5.0)
 
 
+def quanta_for(bound):
+    """Rounding steps for sums whose voxels stay below a thousand times a bound."""
+    return Quanta(step_for(bound), step_for(bound), step_for(bound))
+
+
 def sums_at(backend, images, matrices, shifts_pix, geometry, optics, *, padding=2):
     """Back-project images (n, box, box) at one known pose each, noise variance 1.
 
@@ -46,7 +52,7 @@ def sums_at(backend, images, matrices, shifts_pix, geometry, optics, *, padding=
     handle = backend.prepare(
         images.astype(np.float32), moved, np.ones(n), no_mask(box), geometry, optics
     )
-    sums = backend.new_sums(1, n, r_max, padding)
+    sums = backend.new_sums(1, n, r_max, padding, quanta_for(0.01 * n))
     candidates = backend.search_local(handle, references, grid, prior, likelihood)
     posterior, best = backend.search_fine(handle, references, grid, candidates, likelihood)
     assert np.array_equal(best.fine_direction, np.arange(n))

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from factories.maps import blob_map
 from factories.pixels import geometry, images_from
-from factories.poses import no_mask
-
+from factories.poses import no_mask, quanta_for
 from relion_mpi.backend.protocol import (
     GlobalPrior,
     ImageGeometry,
@@ -33,7 +33,9 @@ def grid(seed=0):
     tilt = np.degrees(np.arccos(rng.uniform(-1, 1, N_DIR)))
     rot[:2], tilt[:2] = 0.0, (0.0, 180.0)
     near = rng.uniform(-4, 4, (2, N_DIR, CHILD_DIR))
-    fine_dir = euler_to_matrix((rot[:, None] + near[0]).ravel(), (tilt[:, None] + near[1]).ravel(), 0)
+    fine_dir = euler_to_matrix(
+        (rot[:, None] + near[0]).ravel(), (tilt[:, None] + near[1]).ravel(), 0
+    )
     psi = np.arange(N_PSI) * 2 * np.pi / N_PSI
     fine_psi = (psi[:, None] + np.radians([-4.0, 4.0])).ravel()
     shift = np.array([[0, 0], [1.5, 0], [-1.5, 0.3], [0, 1.5], [0.2, -1.5]])
@@ -99,7 +101,8 @@ class Problem:
         )  # fmt: skip
 
     def new_sums(self, backend):
-        return backend.new_sums(len(self.maps), self.grid.n_dir, self.r_max, 2)
+        quanta = quanta_for(0.1 * self.n_img / self.sigma2.min())
+        return backend.new_sums(len(self.maps), self.grid.n_dir, self.r_max, 2, quanta)
 
     def search(self, backend, sums=None, local=None):
         """Run both passes: (best, moments or None)."""
@@ -110,9 +113,7 @@ class Problem:
             )
         else:
             found = backend.search_local(handle, references, self.grid, local, self.likelihood)
-        posterior, best = backend.search_fine(
-            handle, references, self.grid, found, self.likelihood
-        )
+        posterior, best = backend.search_fine(handle, references, self.grid, found, self.likelihood)
         if sums is None:
             return best, None
         moments = backend.accumulate(
@@ -169,14 +170,19 @@ class BruteForce:
     def images_ft(self):
         """Masked transforms, (n_img, n_pix)."""
         p, g = self.problem, self.problem.geometry
-        masked = [mask_outside_to_mean(i.astype(float), p.mask.radius_pix, p.mask.edge_pix) for i in p.images]
+        masked = [
+            mask_outside_to_mean(i.astype(float), p.mask.radius_pix, p.mask.edge_pix)
+            for i in p.images
+        ]
         full = np.fft.fft2(np.fft.ifftshift(np.array(masked), axes=(1, 2))) / BOX**2
         return full[:, g.y, g.x]
 
     def slices(self, *, fine):
         """Projections without CTF, (n_class, n_orient, n_pix)."""
         p, g = self.problem, self.problem.grid
-        pairs = (g.fine_direction, g.fine_psi_rad) if fine else (g.coarse_direction, g.coarse_psi_rad)
+        pairs = (
+            (g.fine_direction, g.fine_psi_rad) if fine else (g.coarse_direction, g.coarse_psi_rad)
+        )
         references = p.references(self.backend)
         return np.stack([
             self.backend.project(references, matrices(*pairs), p.geometry, k).astype(complex)

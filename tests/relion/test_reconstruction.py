@@ -66,9 +66,7 @@ def compare(backend, relion, folder, magnification, flags, model_pixel, sym, *, 
     optics = no_optics(N, ctf_coefficients=ctf_coefficients(params))
     matrices = euler_to_matrix(*eulers.T)
     host = sums_at(backend, images, matrices, offsets / PIXEL_ANGST, pixels, optics)
-    sums = symmetrised(
-        host.volume[0].astype(float), point_group(sym).operators, BOX, BOX // 2, 2
-    )
+    sums = symmetrised(host.volume[0].astype(float), point_group(sym).operators, BOX, BOX // 2, 2)
     ours = reconstruct(sums, None, skip_gridding=skip_gridding)
     assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
 

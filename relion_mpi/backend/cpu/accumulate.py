@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from relion_mpi.backend.cpu.backproject import scatter
+from relion_mpi.backend.cpu.backproject import MAGIC, scatter
 from relion_mpi.backend.cpu.jobs import child_rows
 from relion_mpi.backend.cpu.project import FAST, slice_into, slice_scratch
 from relion_mpi.backend.cpu.shifts import phase_table
@@ -16,12 +16,12 @@ from relion_mpi.backend.protocol import Moments
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from relion_mpi.backend.cpu.posterior import Posterior
     from relion_mpi.backend.cpu.prepare import Images
     from relion_mpi.backend.cpu.project import References
-    from relion_mpi.backend.protocol import SearchGrid
+    from relion_mpi.backend.protocol import Quanta, SearchGrid
 
 SLICE_BYTES = 256 * 2**20
 """Slices waiting for the scatter at a time."""
@@ -29,37 +29,39 @@ SLICE_BYTES = 256 * 2**20
 
 @dataclass(slots=True)
 class Sums:
-    """Running sums of one half-set.
+    """Running sums of one half-set, exact: everything added is rounded to the quanta.
 
     Attributes
     ----------
-    volume : float (n_class, size * size * (size // 2 + 1) * 3) flat
+    volume : float64 (n_class, size * size * (size // 2 + 1) * 3) flat
     direction_weight : float64 (n_class, n_dir)
     size, r_max, padding : geometry of the volume
+    quanta : steps of what is added
     """
 
-    volume: NDArray[np.floating[Any]]
+    volume: NDArray[np.float64]
     direction_weight: NDArray[np.float64]
     size: int
     r_max: int
     padding: int
+    quanta: Quanta
 
 
-def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, dtype: DTypeLike) -> Sums:
+def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta) -> Sums:
     """Make empty sums."""
     size = padded_size(r_max, padding)
-    volume = np.zeros((n_class, size * size * (size // 2 + 1) * 3), dtype)
-    return Sums(volume, np.zeros((n_class, n_dir)), size, r_max, padding)
+    volume = np.zeros((n_class, size * size * (size // 2 + 1) * 3))
+    return Sums(volume, np.zeros((n_class, n_dir)), size, r_max, padding, quanta)
 
 
 @numba.njit(cache=True, parallel=True, fastmath=FAST)
-def weigh_slices(
+def weigh_slices(  # type: ignore[no-untyped-def]
     volumes, size, reach, padding, sx, sy, shell,
     masked, unmasked, reference_ctf, data_ctf, inv_sigma2, phases,
     first_image, slice_offsets, hypothesis, child, weight_offsets, shift, weight,
     directions, psis, n_direction, n_psi_child, n_psi, n_orient,
     cross, power, class_weight, shift_weight, all_rows, data, share,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Sum each slice's shifted images, compare with its projection, and lay it out for scatter.
 
     Images first_image .. first_image + n - 1 are done, with n = slice_offsets.size - 1 and slices
@@ -140,9 +142,7 @@ def accumulate(
     geometry, dtype = images.geometry, images.masked.dtype
     n_img, n_class = images.n_img, references.volume.shape[0]
     children = posterior.children
-    phases = phase_table(
-        children.shift_pix, geometry.x, geometry.y, geometry.box_size, dtype
-    )
+    phases = phase_table(children.shift_pix, geometry.x, geometry.y, geometry.box_size, dtype)
     moments = Moments(
         np.zeros((n_img, geometry.n_shell)),
         np.zeros((n_img, geometry.n_shell)),
@@ -170,10 +170,14 @@ def accumulate(
         hypothesis = posterior.hypothesis[begin:end]
         image = np.repeat(np.arange(first, last), np.diff(offsets))
         class_index, orient = np.divmod(hypothesis, children.n_orient)
-        np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), share)
+        step = sums.quanta.share
+        exact = np.rint(share / step) * step
+        np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), exact)
         for k in range(n_class):
             mine = slice(None) if n_class == 1 else np.flatnonzero(class_index == k)
-            _scatter_class(sums, k, rows[mine], sx, sy, data[mine], weight, image[mine], share[mine])
+            _scatter_class(
+                sums, k, rows[mine], sx, sy, data[mine], weight, image[mine], share[mine]
+            )
     return moments
 
 
@@ -210,5 +214,5 @@ def _scatter_class(
     planes[0], planes[-1] = 0, sums.size
     scatter(
         sums.volume[k], sums.size, reach, planes[:-1].copy(), planes[1:].copy(), rows, sx, sy,
-        data, weight, image, share,
+        data, weight, image, share, MAGIC * sums.quanta.data, MAGIC * sums.quanta.weight,
     )  # fmt: skip

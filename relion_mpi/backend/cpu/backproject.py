@@ -5,30 +5,98 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from relion_mpi.backend.cpu.project import FAST, ON_THE_EDGE
+from relion_mpi.backend.cpu.project import ON_THE_EDGE
+
+U1, U2, U3, U4, U5 = (np.uint64(n) for n in range(1, 6))
+MAGIC = 1.5 * 2.0**52
+"""Added to and taken from a float64, this times a step rounds it to a multiple of the step."""
+EXACT = {"contract", "nsz"}
+"""fastmath flags that keep (x + magic) - magic what it says."""
 
 
-U1, U2, U3 = np.uint64(1), np.uint64(2), np.uint64(3)
+@numba.njit(cache=True, fastmath=EXACT, inline="always")
+def add_pair(volume, base, share, near, far, of_data, of_weight):  # type: ignore[no-untyped-def]
+    """Add a share of two x neighbours' (re, im, weight), rounded, to interleaved voxels."""
+    volume[base] += (share * near[0] + of_data) - of_data
+    volume[base + U1] += (share * near[1] + of_data) - of_data
+    volume[base + U2] += (share * near[2] + of_weight) - of_weight
+    volume[base + U3] += (share * far[0] + of_data) - of_data
+    volume[base + U4] += (share * far[1] + of_data) - of_data
+    volume[base + U5] += (share * far[2] + of_weight) - of_weight
 
 
-@numba.njit(cache=True, fastmath=FAST, inline="always")
-def add_corner(volume, base, share, re, im, weight):  # type: ignore[no-untyped-def]
-    """Add one corner's share of a value to an interleaved (re, im, weight) voxel."""
-    volume[base] += share * re
-    volume[base + U1] += share * im
-    volume[base + U2] += share * weight
+@numba.njit(cache=True, fastmath=EXACT)
+def place(rows, sx, sy, size, reach, low, high, values, weight, share, index, plane, work):  # type: ignore[no-untyped-def]
+    """List the pixels of a slice that touch planes low .. high - 1.
+
+    index gets their first corners, plane its z, work (6, n_pix) the fractions in x, y and z and
+    the values (re, im, weight) to add there. Returns how many there are.
+    """
+    n_pix = sx.size
+    half = size // 2 + 1
+    dtype = values.dtype.type
+    one, zero, origin = dtype(1), dtype(0), dtype(size // 2)
+    limit = dtype(reach * reach * ON_THE_EDGE)
+    n = 0
+    for k in range(n_pix):
+        px = sx[k] * rows[0] + sy[k] * rows[3]
+        py = sx[k] * rows[1] + sy[k] * rows[4]
+        pz = sx[k] * rows[2] + sy[k] * rows[5]
+        sign = one if px >= zero else -one
+        if px * px + py * py + pz * pz > limit:
+            continue
+        px *= sign
+        py = py * sign + origin
+        pz = pz * sign + origin
+        x0, y0, z0 = int(px), int(py), int(pz)
+        if z0 + 1 < low or z0 >= high:
+            continue
+        work[0, n] = px - dtype(x0)
+        work[1, n] = py - dtype(y0)
+        work[2, n] = pz - dtype(z0)
+        work[3, n] = values[k]
+        work[4, n] = sign * values[n_pix + k]
+        work[5, n] = share * weight[k]
+        index[n] = np.uint64(((z0 * size + y0) * half + x0) * 3)
+        plane[n] = z0
+        n += 1
+    return n
 
 
-@numba.njit(cache=True, parallel=True, fastmath=FAST)
-def scatter(volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight, image, share):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, fastmath=EXACT)
+def spread(volume, size, low, high, n, index, plane, work, of_data, of_weight):  # type: ignore[no-untyped-def]
+    """Add the n pixels that `place` listed to the planes low .. high - 1."""
+    next_y = np.uint64(3 * (size // 2 + 1))
+    next_z = np.uint64(size) * next_y
+    for k in range(n):
+        fx, fy, fz = work[0, k], work[1, k], work[2, k]
+        gx, gy, gz = 1.0 - fx, 1.0 - fy, 1.0 - fz
+        re, im, w = work[3, k], work[4, k], work[5, k]
+        near = (gx * re, gx * im, gx * w)
+        far = (fx * re, fx * im, fx * w)
+        base = index[k]
+        if plane[k] >= low:
+            add_pair(volume, base, gz * gy, near, far, of_data, of_weight)
+            add_pair(volume, base + next_y, gz * fy, near, far, of_data, of_weight)
+        if plane[k] + 1 < high:
+            base += next_z
+            add_pair(volume, base, fz * gy, near, far, of_data, of_weight)
+            add_pair(volume, base + next_y, fz * fy, near, far, of_data, of_weight)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=EXACT)
+def scatter(  # type: ignore[no-untyped-def]
+    volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight, image, share,
+    of_data, of_weight,
+):  # fmt: skip
     """Add slices to a volume; the adjoint of `project.slices`.
 
-    Every slab sees all slices in order and writes only its own planes, so the sums do not
-    depend on the number of slabs or threads.
+    Every slab sees all slices and writes only its own planes, so threads never collide; additions
+    are rounded to steps that float64 sums exactly, so no order of slices or ranks matters.
 
     Parameters
     ----------
-    volume : float (size * size * (size // 2 + 1) * 3,) flat, interleaved (re, im, weight)
+    volume : float64 (size * size * (size // 2 + 1) * 3,) flat, interleaved (re, im, weight)
     size, reach : side of the cube; padding * r_max
     first_z, last_z : int64 (n_slab,) planes of each slab, last excluded
     all_rows : float (n_slice, 6) rotation rows times padding
@@ -37,52 +105,15 @@ def scatter(volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight
     weight : float (n_img, n_pix)
     image : int64 (n_slice,) row of `weight`
     share : float (n_slice,) factor of the weight
+    of_data, of_weight : MAGIC times the steps that additions are rounded to
     """
-    half = size // 2 + 1
-    next_y = np.uint64(3 * half)
-    next_z = np.uint64(size) * next_y
-    dtype = volume.dtype.type
-    origin = dtype(size // 2)
-    one, zero = dtype(1), dtype(0)
-    limit = dtype(reach * reach * ON_THE_EDGE)
-    n_pix = sx.size
     for slab in numba.prange(first_z.size):
         low, high = first_z[slab], last_z[slab]
+        index, plane = np.empty(sx.size, np.uint64), np.empty(sx.size, np.int64)
+        work = np.empty((6, sx.size))
         for j in range(all_rows.shape[0]):
-            rows = all_rows[j]
-            mine = weight[image[j]]
-            for k in range(n_pix):
-                pz = sx[k] * rows[2] + sy[k] * rows[5]
-                px = sx[k] * rows[0] + sy[k] * rows[3]
-                sign = -one if px < zero else one
-                pz *= sign
-                z0 = int(pz + origin)
-                if z0 + 1 < low or z0 >= high:
-                    continue
-                px *= sign
-                py = sign * (sx[k] * rows[1] + sy[k] * rows[4])
-                if px * px + py * py + pz * pz > limit:
-                    continue
-                x0 = int(px)
-                y0 = int(py + origin)
-                fx = px - dtype(x0)
-                fy = py + origin - dtype(y0)
-                fz = pz + origin - dtype(z0)
-                re = data[j, k]
-                im = sign * data[j, n_pix + k]
-                w = share[j] * mine[k]
-                gx, gy, gz = one - fx, one - fy, one - fz
-                base = np.uint64(((z0 * size + y0) * half + x0) * 3)
-                if z0 >= low:
-                    add_corner(volume, base, gz * gy * gx, re, im, w)
-                    add_corner(volume, base + U3, gz * gy * fx, re, im, w)
-                    a = base + next_y
-                    add_corner(volume, a, gz * fy * gx, re, im, w)
-                    add_corner(volume, a + U3, gz * fy * fx, re, im, w)
-                if z0 + 1 < high:
-                    a = base + next_z
-                    add_corner(volume, a, fz * gy * gx, re, im, w)
-                    add_corner(volume, a + U3, fz * gy * fx, re, im, w)
-                    a += next_y
-                    add_corner(volume, a, fz * fy * gx, re, im, w)
-                    add_corner(volume, a + U3, fz * fy * fx, re, im, w)
+            n = place(
+                all_rows[j], sx, sy, size, reach, low, high, data[j], weight[image[j]], share[j],
+                index, plane, work,
+            )  # fmt: skip
+            spread(volume, size, low, high, n, index, plane, work, of_data, of_weight)

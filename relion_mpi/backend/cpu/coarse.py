@@ -107,7 +107,10 @@ def thresholds(cross, power, log_dir, log_shift, n_psi, is_cc, fraction, limit, 
 
 
 @numba.njit(cache=True, parallel=True)
-def fill_jobs(cross, power, log_dir, log_shift, n_psi, is_cc, cut, job_start, pair_start, hyp, prior_out, shift_start, shift):  # type: ignore[no-untyped-def]
+def fill_jobs(  # type: ignore[no-untyped-def]
+    cross, power, log_dir, log_shift, n_psi, is_cc, cut, job_start, pair_start, hyp,
+    prior_out, shift_start, shift,
+):  # fmt: skip
     """Write the samples that pass each image's threshold, grouped by orientation."""
     n_hyp, n_img, n_shift = cross.shape
     for i in numba.prange(n_img):
@@ -188,8 +191,9 @@ def search_global(
     geometry, dtype = images.geometry, images.masked.dtype
     n_coarse = geometry.n_coarse
     phases = phase_table(
-        grid.coarse_shift_pix, geometry.x[:n_coarse], geometry.y[:n_coarse], geometry.box_size, dtype
-    )
+        grid.coarse_shift_pix, geometry.x[:n_coarse], geometry.y[:n_coarse], geometry.box_size,
+        dtype,
+    )  # fmt: skip
     tiles = _SliceTiles(references, grid, images)
     n_hyp = references.volume.shape[0] * grid.n_orient
     group = int(max(1, SCORE_BYTES // (n_hyp * (grid.n_shift + 1) * dtype.itemsize)))
@@ -241,6 +245,4 @@ def _select(
         cross, power, log_dir, log_shift, grid.n_psi, is_cc, cut,
         job_offsets, pair_offsets, hypothesis, log_prior, shift_offsets, shift,
     )  # fmt: skip
-    return Candidates(
-        job_offsets, hypothesis, log_prior, shift_offsets, shift, log_shift, n_pair
-    )
+    return Candidates(job_offsets, hypothesis, log_prior, shift_offsets, shift, log_shift, n_pair)

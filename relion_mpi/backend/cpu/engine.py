@@ -15,7 +15,10 @@ from relion_mpi.fourier.shells import padded_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.cpu.accumulate import Sums
     from relion_mpi.backend.cpu.candidates import Candidates
+    from relion_mpi.backend.cpu.posterior import Posterior
+    from relion_mpi.backend.cpu.prepare import Images
     from relion_mpi.backend.protocol import (
         BestHypotheses,
         GlobalPrior,
@@ -25,10 +28,14 @@ if TYPE_CHECKING:
         LocalPrior,
         Moments,
         OpticsArrays,
+        Quanta,
         SearchGrid,
     )
 
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
 
 
 class CPUBackend:
@@ -83,19 +90,19 @@ class CPUBackend:
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
-    ) -> prepare.Images:
+    ) -> Images:
         """Recentre, scale, mask and transform images."""
         return prepare.prepare_images(
             images, recentre_pix, factor, mask, geometry, optics, self.dtype
         )
 
-    def power_spectra(self, images: prepare.Images) -> NDArray[np.float64]:
+    def power_spectra(self, images: Images) -> NDArray[np.float64]:
         """Return the sum of |masked transform|^2 per model shell."""
         return images.power
 
     def search_global(
         self,
-        images: prepare.Images,
+        images: Images,
         references: References,
         grid: SearchGrid,
         prior: GlobalPrior,
@@ -107,7 +114,7 @@ class CPUBackend:
 
     def search_local(
         self,
-        images: prepare.Images,
+        images: Images,
         references: References,
         grid: SearchGrid,
         prior: LocalPrior,
@@ -119,40 +126,40 @@ class CPUBackend:
 
     def search_fine(
         self,
-        images: prepare.Images,
+        images: Images,
         references: References,
         grid: SearchGrid,
         candidates: Candidates,
         likelihood: Likelihood,
-    ) -> tuple[posterior.Posterior, BestHypotheses]:
+    ) -> tuple[Posterior, BestHypotheses]:
         """Score the children of the candidates."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
         return posterior.search_fine(images, references, grid, candidates, likelihood, inverse)
 
-    def new_sums(self, n_class: int, n_dir: int, r_max: int, padding: int) -> accumulate.Sums:
+    def new_sums(self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta) -> Sums:
         """Make empty sums for one half-set."""
-        return accumulate.new_sums(n_class, n_dir, r_max, padding, self.dtype)
+        return accumulate.new_sums(n_class, n_dir, r_max, padding, quanta)
 
     def accumulate(
         self,
-        images: prepare.Images,
+        images: Images,
         references: References,
         grid: SearchGrid,
-        found: posterior.Posterior,
+        found: Posterior,
         likelihood: Likelihood,
-        sums: accumulate.Sums,
+        sums: Sums,
     ) -> Moments:
         """Back-project the batch into the sums and return its moments."""
         inverse = self._inverse_noise(images, likelihood, for_search=False)
         return accumulate.accumulate(images, references, grid, found, sums, inverse)
 
-    def fetch_sums(self, sums: accumulate.Sums) -> HostSums:
+    def fetch_sums(self, sums: Sums) -> HostSums:
         """Bring sums to the host."""
         shape = (-1, sums.size, sums.size, sums.size // 2 + 1, 3)
         return HostSums(sums.volume.reshape(shape), sums.direction_weight)
 
     def _inverse_noise(
-        self, images: prepare.Images, likelihood: Likelihood, *, for_search: bool
+        self, images: Images, likelihood: Likelihood, *, for_search: bool
     ) -> NDArray[np.floating[Any]]:
         """Give 1 / sigma2 per pixel; searches ignore shell 0, and cross-correlation the noise."""
         shell = images.geometry.shell

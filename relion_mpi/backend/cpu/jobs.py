@@ -73,7 +73,10 @@ def fine_children(grid: SearchGrid) -> Children:
 
 
 @numba.njit(cache=True)
-def child_rows(hypothesis, child, directions, psis, n_direction, n_psi_child, n_psi, n_orient, padding, rows):  # type: ignore[no-untyped-def]
+def child_rows(  # type: ignore[no-untyped-def]
+    hypothesis, child, directions, psis, n_direction, n_psi_child, n_psi, n_orient, padding,
+    rows,
+):  # fmt: skip
     """Write the rotation rows of a child of a coarse hypothesis; psi children run fastest."""
     d, p = divmod(hypothesis % n_orient, n_psi)
     cd, cp = divmod(child, n_psi_child)
@@ -101,7 +104,7 @@ def weighted_power(parts, weight, n_pix):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def needed_shifts(shift, first, last, n_shift, n_child):  # type: ignore[no-untyped-def]
-    """Number the shifts that pairs first..last use: (compact index or -1 per shift, count)."""
+    """Give the shifts that pairs first..last use numbers from 0 (others -1), and count them."""
     compact = np.full(n_shift, -1, np.int64)
     n = 0
     for pair in range(first, last):
@@ -112,13 +115,13 @@ def needed_shifts(shift, first, last, n_shift, n_child):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, parallel=True, fastmath=FAST)
-def score_jobs(
+def score_jobs(  # type: ignore[no-untyped-def]
     volumes, size, reach, padding, sx, sy, n_pix,
     parts, phases, ctf, inv_sigma2,
     job_offsets, hypothesis, log_prior, shift_offsets, shift, shift_prior,
     directions, psis, n_direction, n_psi_child, n_shift_child, n_psi, n_orient,
     is_cc, scores,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Score every child of every listed pair.
 
     Parameters

@@ -82,7 +82,10 @@ def count_kept(scores, job_offsets, shift_offsets, cut, n_slice, n_weight, best)
 
 
 @numba.njit(cache=True, parallel=True)
-def fill_kept(scores, job_offsets, hypothesis, shift_offsets, shift, cut, norm, slice_start, weight_start, hyp_out, child_out, weight_offsets, shift_out, weight_out):  # type: ignore[no-untyped-def]
+def fill_kept(  # type: ignore[no-untyped-def]
+    scores, job_offsets, hypothesis, shift_offsets, shift, cut, norm, slice_start,
+    weight_start, hyp_out, child_out, weight_offsets, shift_out, weight_out,
+):  # fmt: skip
     """Write the kept slices and weights; weight = exp(score - norm)."""
     _, n_child, n_shift_child = scores.shape
     for i in numba.prange(cut.size):

@@ -43,7 +43,7 @@ class Images:
     @property
     def n_img(self) -> int:
         """Number of images."""
-        return self.masked.shape[0]
+        return int(self.masked.shape[0])
 
 
 @numba.njit(cache=True, parallel=True, fastmath=FAST)

@@ -169,14 +169,17 @@ def slice_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # ty
         t = np.uint64(4 * k)
         lanes[t] = w00 * volume[a] + w01 * volume[b] + w10 * volume[c] + w11 * volume[d]
         lanes[t + u1] = (
-            w00 * volume[a + u1] + w01 * volume[b + u1] + w10 * volume[c + u1] + w11 * volume[d + u1]
-        )
+            w00 * volume[a + u1] + w01 * volume[b + u1]
+            + w10 * volume[c + u1] + w11 * volume[d + u1]
+        )  # fmt: skip
         lanes[t + u2] = (
-            w00 * volume[a + u2] + w01 * volume[b + u2] + w10 * volume[c + u2] + w11 * volume[d + u2]
-        )
+            w00 * volume[a + u2] + w01 * volume[b + u2]
+            + w10 * volume[c + u2] + w11 * volume[d + u2]
+        )  # fmt: skip
         lanes[t + u3] = (
-            w00 * volume[a + u3] + w01 * volume[b + u3] + w10 * volume[c + u3] + w11 * volume[d + u3]
-        )
+            w00 * volume[a + u3] + w01 * volume[b + u3]
+            + w10 * volume[c + u3] + w11 * volume[d + u3]
+        )  # fmt: skip
     for k in range(n_pix):
         fx = work[0, k]
         gx = one - fx

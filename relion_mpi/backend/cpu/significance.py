@@ -54,13 +54,18 @@ def significance_threshold(values, peak, margin, fraction, limit):  # type: igno
         total += w
     target = fraction * total
     above, n_above = 0.0, 0
-    chosen = N_BINS - 1
+    chosen = -1
     for b in range(N_BINS):
         if above + weight[b] > target or (limit > 0 and n_above + count[b] >= limit):
             chosen = b
             break
         above += weight[b]
         n_above += count[b]
+    threshold = peak
+    if chosen < 0:  # the whole weight is asked for
+        for v in values:
+            threshold = min(threshold, v)
+        return threshold, total
     members = np.empty(count[chosen])
     n = 0
     for v in values:
@@ -68,7 +73,6 @@ def significance_threshold(values, peak, margin, fraction, limit):  # type: igno
             members[n] = v
             n += 1
     members.sort()
-    threshold = peak
     for j in range(n - 1, -1, -1):
         threshold = members[j]
         above += math.exp(threshold - peak)

@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from factories.plans import batch, expectation
+
+from relion_mpi.estep.accuracy import P_VALUE, expected_accuracy, rotation_step, shift_step
+from relion_mpi.estep.geometry import ctf_parameters
+from relion_mpi.geometry.euler import euler_to_matrix
+from relion_mpi.optics.ctf import ctf
+
+
+def test_a_better_signal_means_finer_accuracies():
+    results = [expected_accuracy(expectation(s), batch(8)) for s in (1e-1, 1e-2, 1e-3)]
+    rotations = [r.rotation_deg for r in results]
+    shifts = [r.translation_angst for r in results]
+    assert rotations[0] > rotations[1] > rotations[2] > 0
+    assert shifts[0] > shifts[1] > shifts[2] > 0
+
+
+def test_hopeless_noise_reaches_the_caps():
+    result = expected_accuracy(expectation(1e6), batch(3))
+    assert result.rotation_deg >= 30.0
+    assert result.translation_angst >= 10 * 3.0
+
+
+def statistic(estep, particles, euler):
+    """Half the weighted squared difference of two CTF-multiplied slices, computed here."""
+    geometry, _ = estep.group(0)
+    values = ctf(ctf_parameters(estep.plan.optics, particles), geometry.freq_x, geometry.freq_y)[0]
+    truth, other = (
+        estep.backend.project(estep.references[0], euler_to_matrix(*e[:, None]), geometry)[0]
+        for e in (particles.euler_deg[0], euler)
+    )
+    sigma2 = estep.plan.halves[0].sigma2_noise[0][geometry.shell]
+    terms = np.abs(values * (truth - other)) ** 2 / (2 * sigma2)
+    return terms[geometry.shell > 0].sum()
+
+
+def test_the_rotation_is_the_first_rung_that_exceeds_the_p_value():
+    estep = expectation(1e-2)
+    particles = batch(1, seed=3)
+    found = expected_accuracy(estep, particles).rotation_deg
+    rungs = [0.0]
+    while rungs[-1] < found - 1e-9:
+        rungs.append(rungs[-1] + rotation_step(rungs[-1]))
+    assert rungs[-1] == pytest.approx(found)
+    above = []
+    for angle in range(3):
+        at = [particles.euler_deg[0] + np.eye(3)[angle] * rung for rung in rungs[-2:]]
+        before, after = (statistic(estep, particles, e) for e in at)
+        above.append(before <= P_VALUE < after)
+    assert any(above)  # along one of the angles
+
+
+def test_orientability_is_a_share_per_shell():
+    result = expected_accuracy(expectation(1e-2), batch(5))
+    assert result.orientability.sum() == pytest.approx(1.0)
+    assert result.orientability[0] == 0
+    assert (result.orientability >= 0).all()
+
+
+def test_accuracies_do_not_depend_on_the_batch():
+    estep, whole = expectation(1e-2), batch(4)
+    together = expected_accuracy(estep, whole).rotation_deg
+    alone = []
+    for i in range(4):
+        rows = slice(i, i + 1)
+        fields = ("particle", "stack_file", "image_index", "scale_group", "ctf", "euler_deg")
+        fields += ("prior_euler_deg", "origin_angst", "origin_prior_angst", "norm_correction")
+        one = replace(whole, **{name: getattr(whole, name)[rows] for name in fields})
+        alone.append(expected_accuracy(estep, one).rotation_deg)
+    assert together == pytest.approx(np.mean(alone))
+
+
+def test_rungs_grow_with_the_error():
+    errors = [0.0, 0.3, 1.5, 3.0, 7.0, 15.0, 25.0]
+    assert [rotation_step(e) for e in errors] == [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
+    assert [shift_step(e) for e in (0.0, 1.5, 3.0, 7.0, 15.0)] == [0.1, 0.2, 0.5, 1.0, 2.0]
