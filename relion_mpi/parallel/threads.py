@@ -77,7 +77,9 @@ def share_of_cores(mine: Collection[int], workers: Sequence[Collection[int]]) ->
 
 
 def set_threads(n: int) -> None:
-    """Limit numba and BLAS in this process to `n` threads.
+    """Give numba `n` threads in this process, and each product of BLAS one.
+
+    Products are shared out over threads by whoever calls them (`relion_mpi.backend.cpu.coarse`).
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def set_threads(n: int) -> None:
     if n > possible:
         log.warning("%d threads asked for, numba has %d (NUMBA_NUM_THREADS)", n, possible)
     numba.set_num_threads(min(n, possible))
-    threadpool_limits(limits=n)
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def _quota_cores() -> int | None:
