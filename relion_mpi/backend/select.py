@@ -10,7 +10,7 @@ from relion_mpi.core.errors import InputError
 if TYPE_CHECKING:
     from relion_mpi.backend.protocol import Backend
 
-BACKENDS = {"cpu": "relion_mpi.backend.cpu.engine"}
+BACKENDS = {"cpu": "relion_mpi.backend.cpu.engine", "gpu": "relion_mpi.backend.gpu.engine"}
 """Name of a backend -> module with a `create(precision)` function."""
 
 
@@ -27,10 +27,21 @@ def select_backend(name: str, precision: str) -> Backend:
     Raises
     ------
     InputError
-        If there is no such backend or precision.
+        If there is no such backend or precision, or CuPy or a GPU is missing for "gpu".
     """
     if name not in BACKENDS:
         msg = f"backend {name!r} is not known; choose one of {', '.join(BACKENDS)}"
         raise InputError(msg)
+    if name == "gpu":
+        _require_gpu()
     backend: Backend = import_module(BACKENDS[name]).create(precision)
     return backend
+
+
+def _require_gpu() -> None:
+    from relion_mpi.backend.gpu.device import why_no_device
+
+    reason = why_no_device()
+    if reason:
+        msg = f"backend 'gpu': no GPU can be used: {reason}"
+        raise InputError(msg)

@@ -25,6 +25,7 @@ COMMANDS = {
     "refine3d": "relion_mpi.cli.refine3d",
     "simulate": "relion_mpi.cli.simulate",
     "compare": "relion_mpi.cli.compare",
+    "doctor": "relion_mpi.cli.doctor",
 }
 
 

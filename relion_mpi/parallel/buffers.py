@@ -1,9 +1,12 @@
-"""Large arrays over MPI: in chunks, without spinning, sums in double precision."""
+"""Large arrays over MPI: in chunks, sums in double precision.
+
+Ranks wait for the last one without spinning (`quiet.barrier`); then the blocking collectives run,
+which are several times faster than their non-blocking forms tested from Python.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +22,6 @@ if TYPE_CHECKING:
 # Keeps counts far below MPI's 2^31 and bounds what a reduction needs besides the sums.
 CHUNK_BYTES = int(os.environ.get("RELION_MPI_CHUNK_BYTES", 1 << 24))
 
-# While one chunk travels the next is converted.
-_IN_FLIGHT = 2
-
 
 def broadcast(comm: MPI.Intracomm, array: npt.NDArray[Any]) -> None:
     """Send `array` of rank 0 into `array` of every other rank; collective.
@@ -34,13 +34,9 @@ def broadcast(comm: MPI.Intracomm, array: npt.NDArray[Any]) -> None:
         Any dtype without objects, C-contiguous, the same size on all ranks.
     """
     flat = array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
-    requests: deque[MPI.Request] = deque()
+    quiet.barrier(comm)
     for part in _parts(flat.size, CHUNK_BYTES):
-        if len(requests) == _IN_FLIGHT:
-            quiet.wait(requests.popleft())
-        requests.append(comm.Ibcast(flat[part], root=0))
-    for request in requests:
-        quiet.wait(request)
+        comm.Bcast(flat[part], root=0)
 
 
 def sum_at_master(comm: MPI.Intracomm, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -62,13 +58,9 @@ def sum_at_master(comm: MPI.Intracomm, shape: tuple[int, ...]) -> npt.NDArray[np
 
     total = np.zeros(shape, dtype=np.float64)
     flat = total.reshape(-1)
-    requests: deque[MPI.Request] = deque()
+    quiet.barrier(comm)
     for part in _parts(flat.size, _chunk_items()):
-        if len(requests) == _IN_FLIGHT:
-            quiet.wait(requests.popleft())
-        requests.append(comm.Ireduce(MPI.IN_PLACE, flat[part], op=MPI.SUM, root=0))
-    for request in requests:
-        quiet.wait(request)
+        comm.Reduce(MPI.IN_PLACE, flat[part], op=MPI.SUM, root=0)
     return total
 
 
@@ -85,14 +77,9 @@ def add_to_sum(comm: MPI.Intracomm, array: npt.NDArray[Any]) -> None:
     from mpi4py import MPI
 
     flat = array.reshape(-1)
-    in_flight: deque[tuple[MPI.Request, npt.NDArray[np.float64]]] = deque()
+    quiet.barrier(comm)
     for part in _parts(flat.size, _chunk_items()):
-        if len(in_flight) == _IN_FLIGHT:
-            quiet.wait(in_flight.popleft()[0])
-        chunk = np.array(flat[part], dtype=np.float64)
-        in_flight.append((comm.Ireduce(chunk, None, op=MPI.SUM, root=0), chunk))
-    for request, _ in in_flight:
-        quiet.wait(request)
+        comm.Reduce(np.array(flat[part], dtype=np.float64), None, op=MPI.SUM, root=0)
 
 
 def _chunk_items() -> int:

@@ -142,8 +142,13 @@ class RefineOptions:
         minimum=0, group=RUN,
     )  # fmt: skip
     precision: str = option(
-        "float32", help="Arithmetic of the E-step", choices=("float32", "float64"), group=RUN
+        "float32", help="Arithmetic of the E-step; tf32 is for GPUs",
+        choices=("float32", "float64", "tf32"), group=RUN,
     )
+    gpu: str | None = option(
+        None, help='Use GPUs: "" for all, or as RELION 0:1:2 (one a worker); by default the CPU',
+        group=RUN,
+    )  # fmt: skip
     batch: int = option(
         0, help="Particles per batch; 0 chooses from the box", minimum=0, group=RUN
     )

@@ -50,20 +50,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACCURACY_PARTICLES = 100
-BATCHES_WANTED = 64
-MIN_BATCH, MAX_BATCH = 16, 64
+CPU_BATCHES, CPU_SIZES, CPU_PIXELS = 64, (16, 64), 4_000_000
+GPU_BATCHES, GPU_SIZES, GPU_PIXELS = 24, (64, 1024), 130_000_000
+"""Batches wanted, least and most particles in one, pixels in one."""
 
 
-def batch_size_for(n_particles: int, box_size: int) -> int:
+def batch_size_for(n_particles: int, box_size: int, *, on_gpu: bool = False) -> int:
     """Choose a batch size from the data alone, so that results do not depend on the ranks.
 
     Parameters
     ----------
     n_particles, box_size
         Of the data set.
+    on_gpu
+        GPUs want larger batches: a launch costs the same for one image and for a thousand.
     """
-    memory_bound = max(8, 4_000_000 // box_size**2)
-    return int(np.clip(n_particles // BATCHES_WANTED, MIN_BATCH, min(MAX_BATCH, memory_bound)))
+    wanted, (least, most), pixels = (
+        (GPU_BATCHES, GPU_SIZES, GPU_PIXELS) if on_gpu else (CPU_BATCHES, CPU_SIZES, CPU_PIXELS)
+    )
+    fit = max(8, pixels // box_size**2)
+    return int(np.clip(n_particles // wanted, least, min(most, fit)))
 
 
 class Refinement:
@@ -89,7 +95,7 @@ class Refinement:
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.iteration = 0
         size = self.options.batch or batch_size_for(
-            self.particles.n_particles, self.model.box_size
+            self.particles.n_particles, self.model.box_size, on_gpu=self.options.gpu is not None
         )
         self.batches = make_batches(self.particles, size, self.options.random_seed)
         self.watch = Stopwatch()
@@ -124,7 +130,7 @@ class Refinement:
         p, model = self.particles, self.model
         setup = Setup(
             tuple(p.stack_headers), p.optics, self.images, model.box_angst, model.n_shell,
-            "cpu", self.options.precision,
+            "cpu" if self.options.gpu is None else "gpu", self.options.precision,
         )  # fmt: skip
         self.crew.begin(setup, {})
 
@@ -171,9 +177,10 @@ class Refinement:
         schedule.perturbation = next_perturbation(
             schedule.perturbation, schedule.perturbation_factor, self._random
         )
+        precision = "float64" if self.options.precision == "float64" else "float32"
         with self.watch.span("load"):
             maps = {
-                f"maps{h}": half.maps.astype(self.options.precision)
+                f"maps{h}": half.maps.astype(precision)
                 for h, half in enumerate(model.halves)
             }
             self.crew.begin(LoadReferences(self._plan(self._orientations(), is_cc=is_cc)), maps)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 from relion_mpi.backend import select_backend
 
-BACKENDS = [("cpu", "float32"), ("cpu", "float64")]
+BACKENDS = [
+    pytest.param(("cpu", "float32"), id="cpu-float32"),
+    pytest.param(("cpu", "float64"), id="cpu-float64"),
+    pytest.param(("gpu", "float32"), id="gpu-float32", marks=pytest.mark.gpu),
+    pytest.param(("gpu", "float64"), id="gpu-float64", marks=pytest.mark.gpu),
+]
 
 
-@pytest.fixture(scope="session", params=BACKENDS, ids="-".join)
+@pytest.fixture(scope="session", params=BACKENDS)
 def backend(request):
-    return select_backend(*request.param)
+    name, precision = request.param
+    if name == "gpu":
+        if importlib.util.find_spec("cupy") is None:
+            pytest.skip("CuPy is not installed")
+        from relion_mpi.backend.gpu.device import n_devices
+
+        if n_devices() == 0:
+            pytest.skip("there is no CUDA device")
+    return select_backend(name, precision)
 
 
 @pytest.fixture(scope="session")

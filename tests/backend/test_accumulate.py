@@ -199,12 +199,17 @@ def test_psi_and_direction_share_the_orientation_index(backend):
     assert best.fine_psi[0] < 2 * N_PSI
 
 
-def test_sums_do_not_depend_on_the_order_of_batches(backend):
+def test_sums_do_not_depend_on_the_order_of_batches(backend, eps):
     made, found = problem(6, n_class=2, snr=0.1, seed=13), []
     for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4]):
         sums = made.new_sums(backend)
         for i in order:
             made.only([i]).search(backend, sums)
         found.append(backend.fetch_sums(sums))
-    np.testing.assert_array_equal(found[0].volume, found[1].volume)
-    np.testing.assert_array_equal(found[0].direction_weight, found[1].direction_weight)
+    # Atomic additions come in any order; elsewhere what is added is rounded so that sums are exact.
+    near = 50 * eps if backend.name == "gpu" else 0.0
+    for one, other in (
+        (found[0].volume, found[1].volume),
+        (found[0].direction_weight, found[1].direction_weight),
+    ):
+        np.testing.assert_allclose(one, other, rtol=0, atol=near * np.abs(other).max())

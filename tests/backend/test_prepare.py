@@ -53,10 +53,11 @@ def test_power_spectra_are_sums_over_independent_pixels(backend, eps):
     np.testing.assert_allclose(power, spectrum(images), rtol=200 * eps)
 
 
-def test_power_spectra_do_not_depend_on_the_current_size(backend):
+def test_power_spectra_do_not_depend_on_the_current_size(backend, eps):
     images = noise(3)
     small = prepared_power(backend, images, geometry(BOX, 10), no_optics(3))
-    np.testing.assert_array_equal(small, prepared_power(backend, images, PIXELS, no_optics(3)))
+    large = prepared_power(backend, images, PIXELS, no_optics(3))
+    np.testing.assert_allclose(small, large, rtol=200 * eps)
 
 
 def test_content_moves_by_the_offset_and_zeros_enter(backend, eps):

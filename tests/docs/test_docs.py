@@ -12,6 +12,7 @@ import pytest
 
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
+from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.simulate.options import SimulateOptions
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
     "Options of compare": CompareOptions,
+    "Options of doctor": DoctorOptions,
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {

@@ -1,0 +1,81 @@
+"""Give this rank its GPU: read the list, choose, bind, count who shares it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relion_mpi.backend.gpu import device
+from relion_mpi.core.errors import InputError
+from relion_mpi.parallel import abort, comm, devices
+
+if TYPE_CHECKING:
+    from relion_mpi.backend.gpu.device import DeviceInfo
+    from relion_mpi.parallel.comm import Node, World
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The GPU of this rank, and how many ranks use it, this one included."""
+
+    info: DeviceInfo
+    n_sharing: int
+
+
+def bind_rank(text: str, ranks: World, *, master_too: bool = True) -> Binding | None:
+    """Bind this rank to its GPU and log who uses which; collective over all ranks.
+
+    Where several ranks share a GPU, each rank's memory pool is kept to its part.
+
+    Parameters
+    ----------
+    text
+        Value of `--gpu`.
+    ranks
+        The job.
+    master_too
+        Whether rank 0 works on the first worker's GPU as well. A master on a node without a GPU
+        does without.
+
+    Returns
+    -------
+    Binding or None
+        None on a rank that uses no GPU.
+
+    Raises
+    ------
+    AgreedStop
+        The list is wrong, or a worker has no GPU; one rank has said so.
+    """
+    node = comm.node(ranks)
+    is_master = ranks.rank == 0 and ranks.size > 1
+    info, mistake = None, None
+    try:
+        info = _bind(text, node, is_master=is_master, master_too=master_too)
+    except InputError as error:
+        mistake = error
+    abort.agree_or_stop(ranks.comm, mistake)
+    uuid = info.uuid if info else ""
+    devices.tell_bindings(ranks, info.name if info else "", uuid)
+    n_sharing = devices.n_sharing(ranks, uuid)
+    if info is None:
+        return None
+    if n_sharing > 1:
+        device.limit_memory(n_sharing)
+    return Binding(info, n_sharing)
+
+
+def _bind(text: str, node: Node, *, is_master: bool, master_too: bool) -> DeviceInfo | None:
+    spec = devices.parse_gpu(text)
+    reason = device.why_no_device()
+    if reason and not is_master:
+        raise InputError(f"--gpu: no GPU can be used: {reason}; `relion-mpi doctor` tells more")
+    if reason or (is_master and not master_too):
+        return None
+    n_devices = device.n_devices()
+    chosen = devices.assign(devices.local_worker(node), node.n_workers, n_devices, spec)
+    log.info("%s", devices.understood(spec, node.n_workers, n_devices))
+    return device.bind(chosen)

@@ -1,0 +1,87 @@
+"""Grids of an iteration on the device, with what is made from them once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cupy as cp
+import numpy as np
+
+from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks
+from relion_mpi.backend.gpu.shifts import Phases, phase_tables
+
+if TYPE_CHECKING:
+    from relion_mpi.backend.gpu.prepare import DeviceGeometry
+    from relion_mpi.backend.gpu.project import References
+    from relion_mpi.backend.protocol import SearchGrid
+
+TILE = 4096
+"""Orientations sliced at a time."""
+SLICE_BYTES = 4 * 2**30
+"""Coarse slices of a half-set kept on the device for all batches when they fit."""
+
+
+class DeviceGrid:
+    """A `SearchGrid` on the device; tables and coarse slices are made when first needed.
+
+    Parameters
+    ----------
+    grid
+        On the host.
+    arithmetic
+        Types.
+    """
+
+    def __init__(self, grid: SearchGrid, arithmetic: Arithmetic) -> None:
+        self.host = grid
+        self.arithmetic = arithmetic
+        self.coarse_direction = cp.asarray(np.ascontiguousarray(grid.coarse_direction))
+        self.coarse_psi = cp.asarray(grid.coarse_psi_rad)
+        self.fine_direction = cp.asarray(np.ascontiguousarray(grid.fine_direction))
+        self.fine_psi = cp.asarray(grid.fine_psi_rad)
+        self.n_child_direction = grid.fine_direction.shape[0] // grid.n_dir
+        self.n_child_psi = grid.fine_psi_rad.size // grid.n_psi
+        self.n_child_shift = grid.fine_shift_pix.shape[0] // grid.n_shift
+        self._phases: dict[tuple[int, str], Phases] = {}
+        self._tiles: dict[tuple[int, int, int, int], tuple[References, Any, Any]] = {}
+
+    def coarse_phases(self, geometry: DeviceGeometry) -> Phases:
+        """Phases of coarse shifts, for all pixels."""
+        return self._table(geometry, "coarse", self.host.coarse_shift_pix)
+
+    def fine_phases(self, geometry: DeviceGeometry) -> Phases:
+        """Phases of fine shifts."""
+        return self._table(geometry, "fine", self.host.fine_shift_pix)
+
+    def _table(self, geometry: DeviceGeometry, name: str, shifts: Any) -> Phases:
+        key = id(geometry.host), name
+        if key not in self._phases:
+            self._phases[key] = phase_tables(
+                shifts, geometry, geometry.host.n_pix, self.arithmetic
+            )
+        return self._phases[key]
+
+    def coarse_tile(
+        self, references: References, k: int, first: int, geometry: DeviceGeometry
+    ) -> tuple[Any, Any]:
+        """Slices (n, 2 * n_coarse) and their power (n, n_coarse) of class k, from an orientation on.
+
+        Kept between batches when all of them fit.
+        """
+        key = id(references), id(geometry.host), k, first
+        if key in self._tiles:
+            return self._tiles[key][1:]
+        n = min(TILE, self.host.n_orient - first)
+        n_coarse, real = geometry.host.n_coarse, self.arithmetic.real
+        out, power = cp.empty((n, 2 * n_coarse), real), cp.empty((n, n_coarse), real)
+        self.arithmetic.kernel("project", "coarse_slices")(
+            (blocks(n_coarse), n), (BLOCK,),
+            (references.volume[k], np.int32(references.size), references.limit,
+             np.float64(references.padding), self.coarse_direction, self.coarse_psi,
+             np.int32(self.host.n_psi), np.int32(first), geometry.slice_x, geometry.slice_y,
+             np.int32(n_coarse), out, power),
+        )  # fmt: skip
+        total = references.n_class * self.host.n_orient * 3 * n_coarse * real.itemsize
+        if total < SLICE_BYTES:
+            self._tiles[key] = references, out, power
+        return out, power

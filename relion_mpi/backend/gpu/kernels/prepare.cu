@@ -1,0 +1,107 @@
+// Particle images to masked and unmasked transforms with their CTFs.
+// variants: DOUBLE=0 ; DOUBLE=1
+#include "real.cuh"
+
+// One thread a pixel: shift by whole pixels, zeros entering, times a factor.
+extern "C" __global__ void recentre(
+    const float* __restrict__ images, const int* __restrict__ shift, const real* __restrict__ factor,
+    int box, long long total, real* __restrict__ out)
+{
+    const long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (k >= total) return;
+    const int x = k % box, y = k / box % box;
+    const int i = k / ((long long)box * box);
+    const int sx = x - shift[2 * i], sy = y - shift[2 * i + 1];
+    const bool inside = sx >= 0 && sx < box && sy >= 0 && sy < box;
+    out[k] = inside ? (real)images[((long long)i * box + sy) * box + sx] * factor[i] : (real)0;
+}
+
+// One block an image: fade the outside to its mean, or to a fill image.
+extern "C" __global__ void mask_outside(
+    const real* __restrict__ images, const real* __restrict__ inside, const real* __restrict__ fill,
+    int has_fill, int n_pix, real* __restrict__ out)
+{
+    __shared__ double sums[2];
+    if (threadIdx.x < 2) sums[threadIdx.x] = 0;
+    __syncthreads();
+    const real* image = images + (long long)blockIdx.x * n_pix;
+    double total = 0, weight = 0;
+    for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
+        const double w = 1.0 - inside[k];
+        total += w * image[k];
+        weight += w;
+    }
+    for (int lane = 16; lane; lane /= 2) {
+        total += __shfl_down_sync(~0u, total, lane);
+        weight += __shfl_down_sync(~0u, weight, lane);
+    }
+    if (threadIdx.x % 32 == 0) {
+        atomicAdd(&sums[0], total);
+        atomicAdd(&sums[1], weight);
+    }
+    __syncthreads();
+    const real mean = sums[1] > 0 ? (real)(sums[0] / sums[1]) : (real)0;
+    for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
+        const long long at = (long long)blockIdx.x * n_pix + k;
+        const real other = has_fill ? fill[at] : mean;
+        out[at] = inside[k] * image[k] + ((real)1 - inside[k]) * other;
+    }
+}
+
+// One thread a coefficient: pick, move the origin to the image centre, normalise, demodulate.
+extern "C" __global__ void gather(
+    const real2* __restrict__ transforms, const int* __restrict__ xs, const int* __restrict__ ys,
+    const real2* __restrict__ phase, int has_phase, int box, int n_pix, long long total, real norm,
+    real2* __restrict__ out)
+{
+    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= total) return;
+    const int k = at % n_pix;
+    const long long i = at / n_pix;
+    const int x = xs[k], y = ys[k];
+    const real sign = (x + y) & 1 ? -norm : norm;
+    real2 value = transforms[(i * box + (y >= 0 ? y : y + box)) * (box / 2 + 1) + x];
+    value.x *= sign;
+    value.y *= sign;
+    out[at] = has_phase ? multiply(value, phase[k]) : value;
+}
+
+// One block an image: power per shell of the whole transform.
+extern "C" __global__ void shell_power(
+    const real2* __restrict__ transforms, const int* __restrict__ shell, int n_coefficients,
+    int n_shell, double norm, double* __restrict__ out)
+{
+    extern __shared__ double power[];
+    for (int s = threadIdx.x; s < n_shell; s += blockDim.x) power[s] = 0;
+    __syncthreads();
+    for (int k = threadIdx.x; k < n_coefficients; k += blockDim.x) {
+        if (shell[k] < 0) continue;
+        const real2 v = transforms[(long long)blockIdx.x * n_coefficients + k];
+        atomicAdd(&power[shell[k]], norm * norm * ((double)v.x * v.x + (double)v.y * v.y));
+    }
+    __syncthreads();
+    for (int s = threadIdx.x; s < n_shell; s += blockDim.x)
+        out[(long long)blockIdx.x * n_shell + s] = power[s];
+}
+
+// One thread a coefficient; the phase in double. c: (n_img, 8), see optics.ctf.ctf_coefficients.
+extern "C" __global__ void evaluate_ctf(
+    const double* __restrict__ c8, const double* __restrict__ fx, const double* __restrict__ fy,
+    const double* __restrict__ gamma_offset, int intact, int absolute, int flip, int n_pix,
+    long long total, real* __restrict__ out)
+{
+    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= total) return;
+    const int k = at % n_pix;
+    const double* c = c8 + at / n_pix * 8;
+    const double x = fx[k], y = fy[k], u2 = x * x + y * y;
+    const double gamma =
+        c[0] * x * x + c[1] * x * y + c[2] * y * y + c[3] * u2 * u2 + c[4] + gamma_offset[k];
+    double value = intact && fabs(gamma) < 1.5707963267948966 ? 1.0 : -sin(gamma);
+    value *= exp(c[6] * u2);
+    if (absolute) value = fabs(value);
+    else if (flip) value = value < 0 ? -1.0 : 1.0;
+    value *= c[5];
+    if (fabs(value) < 1e-8) value = value >= 0 ? 1e-8 : -1e-8;
+    out[at] = (real)value;
+}

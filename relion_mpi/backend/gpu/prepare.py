@@ -1,0 +1,158 @@
+"""From particle images to masked and unmasked transforms with their CTFs, on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cupy as cp
+import numpy as np
+
+from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks
+from relion_mpi.fourier.masks import soft_sphere
+
+if TYPE_CHECKING:
+    from relion_mpi.backend.protocol import ImageGeometry, ImageMask, OpticsArrays
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGeometry:
+    """An `ImageGeometry` with its arrays on the device."""
+
+    host: ImageGeometry
+    x: Any
+    y: Any
+    slice_x: Any
+    slice_y: Any
+    shell: Any
+    power_shell: Any
+    freq_x: Any
+    freq_y: Any
+
+    @classmethod
+    def of(cls, geometry: ImageGeometry, arithmetic: Arithmetic) -> DeviceGeometry:
+        """Copy a geometry to the device."""
+        real = arithmetic.real
+        return cls(
+            geometry,
+            cp.asarray(geometry.x),
+            cp.asarray(geometry.y),
+            cp.asarray(geometry.slice_x.astype(real)),
+            cp.asarray(geometry.slice_y.astype(real)),
+            cp.asarray(geometry.shell),
+            cp.asarray(geometry.power_shell.ravel()),
+            cp.asarray(geometry.freq_x),
+            cp.asarray(geometry.freq_y),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """A prepared batch; see `relion_mpi.backend.cpu.prepare.Images`.
+
+    masked and unmasked are complex (n_img, n_pix), the CTFs real (n_img, n_pix).
+    """
+
+    geometry: DeviceGeometry
+    masked: Any
+    unmasked: Any
+    reference_ctf: Any
+    data_ctf: Any
+    weight_ctf: Any
+    power: Any
+
+    @property
+    def n_img(self) -> int:
+        """Number of images."""
+        return int(self.masked.shape[0])
+
+    @property
+    def n_pix(self) -> int:
+        """Pixels of the second pass."""
+        return int(self.masked.shape[1])
+
+
+def prepare_images(
+    images: Any,
+    recentre_pix: Any,
+    factor: Any,
+    mask: ImageMask,
+    geometry: DeviceGeometry,
+    optics: OpticsArrays,
+    arithmetic: Arithmetic,
+) -> Images:
+    """Do what `Backend.prepare` promises."""
+    n_img, box, _ = images.shape
+    total = n_img * box * box
+    centred = cp.empty((n_img, box, box), arithmetic.real)
+    arithmetic.kernel("prepare", "recentre")(
+        (blocks(total),), (BLOCK,),
+        (cp.asarray(images), cp.asarray(recentre_pix.astype(np.int32)),
+         cp.asarray(factor.astype(arithmetic.real)), np.int32(box), np.int64(total), centred),
+    )  # fmt: skip
+    inside = cp.asarray(soft_sphere(box, mask.radius_pix, mask.edge_pix, 2).astype(arithmetic.real))
+    fill = inside if mask.fill is None else cp.asarray(mask.fill.astype(arithmetic.real))
+    masked = cp.empty_like(centred)
+    arithmetic.kernel("prepare", "mask_outside")(
+        (n_img,), (BLOCK,),
+        (centred, inside, fill, np.int32(mask.fill is not None), np.int32(box * box), masked),
+    )  # fmt: skip
+    phase = None if optics.phase is None else cp.asarray(optics.phase.astype(arithmetic.pair))
+    transforms = cp.fft.rfft2(masked)
+    power = _shell_power(transforms, geometry, arithmetic)
+    masked_ft = _gathered(transforms, geometry, phase, arithmetic)
+    unmasked_ft = _gathered(cp.fft.rfft2(centred), geometry, phase, arithmetic)
+    reference_ctf, data_ctf, weight_ctf = _transfer(geometry, optics, n_img, arithmetic)
+    return Images(geometry, masked_ft, unmasked_ft, reference_ctf, data_ctf, weight_ctf, power)
+
+
+def _shell_power(transforms: Any, geometry: DeviceGeometry, arithmetic: Arithmetic) -> Any:
+    n_img = transforms.shape[0]
+    n_shell, box = geometry.host.n_shell, geometry.host.box_size
+    out = cp.empty((n_img, n_shell))
+    n_coefficients = box * (box // 2 + 1)
+    arithmetic.kernel("prepare", "shell_power")(
+        (n_img,), (BLOCK,),
+        (transforms, geometry.power_shell, np.int32(n_coefficients), np.int32(n_shell),
+         np.float64(1.0 / box**2), out),
+        shared_mem=8 * n_shell,
+    )  # fmt: skip
+    return out
+
+
+def _gathered(
+    transforms: Any, geometry: DeviceGeometry, phase: Any, arithmetic: Arithmetic
+) -> Any:
+    n_img, n_pix = transforms.shape[0], geometry.host.n_pix
+    out = cp.empty((n_img, n_pix), arithmetic.pair)
+    box = geometry.host.box_size
+    arithmetic.kernel("prepare", "gather")(
+        (blocks(out.size),), (BLOCK,),
+        (transforms, geometry.x, geometry.y, out if phase is None else phase,
+         np.int32(phase is not None), np.int32(box), np.int32(n_pix), np.int64(out.size),
+         arithmetic.real.type(1.0 / box**2), out),
+    )  # fmt: skip
+    return out
+
+
+def _transfer(
+    geometry: DeviceGeometry, optics: OpticsArrays, n_img: int, arithmetic: Arithmetic
+) -> tuple[Any, Any, Any]:
+    """Make the factors of projection, image and weight, scale included."""
+    n_pix = geometry.host.n_pix
+    ctf = cp.ones((n_img, n_pix), arithmetic.real)
+    if optics.ctf_coefficients is not None:
+        offset = optics.gamma_offset
+        arithmetic.kernel("prepare", "evaluate_ctf")(
+            (blocks(ctf.size),), (BLOCK,),
+            (cp.asarray(optics.ctf_coefficients), geometry.freq_x, geometry.freq_y,
+             cp.zeros(n_pix) if offset is None else cp.asarray(offset),
+             np.int32(optics.intact_until_first_peak), np.int32(optics.phase_flipped),
+             np.int32(optics.only_flip_phases), np.int32(n_pix), np.int64(ctf.size), ctf),
+        )  # fmt: skip
+    scale = cp.asarray(optics.scale.astype(arithmetic.real))[:, None]
+    scaled = ctf * scale
+    if optics.premultiplied:
+        # The image carries one CTF already: it is compared with CTF^2 and not multiplied again.
+        return ctf * scaled, cp.ascontiguousarray(cp.broadcast_to(scale, ctf.shape)), scaled**2
+    return scaled, scaled, scaled * scaled

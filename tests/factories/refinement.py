@@ -1,0 +1,149 @@
+"""Refinements of simulated particles in this process, and how far they are from the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.spatial.transform import Rotation
+
+from relion_mpi.compare.frame import pose_errors_deg
+from relion_mpi.fourier.correlation import fourier_shell_correlation
+from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
+from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.io.mrc import read_map
+from relion_mpi.io.star import read_star, write_star
+from relion_mpi.parallel.inline import InlineCrew
+from relion_mpi.refine.options import RefineOptions
+from relion_mpi.refine.refinement import Refinement
+from relion_mpi.refine.start import make_start
+from relion_mpi.refine.worker import RefineWorker
+from relion_mpi.simulate.options import SimulateOptions
+from relion_mpi.simulate.particle_set import simulate
+
+
+class LastRecords:
+    """An output writer that keeps the last record."""
+
+    def __init__(self):
+        self.last = None
+
+    def submit(self, record):
+        self.last = record
+
+    def check(self):
+        pass
+
+    def wait(self):
+        pass
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement ended with."""
+
+    record: Any
+    particles: Any
+    sym: str
+
+    @property
+    def halves(self):
+        return self.record.model.halves
+
+    @property
+    def model(self):
+        return self.record.model
+
+    @property
+    def converged(self):
+        return self.record.iteration is None
+
+    @property
+    def joined(self):
+        return np.squeeze(self.record.joined_map)
+
+    @property
+    def resolution_angst(self):
+        return 1 / self.record.model.current_resolution
+
+
+def particle_set(folder, **changes):
+    """Simulate particles: files in a folder."""
+    values = {"n": 240, "box": 40, "angpix": 5.0, "sym": "D2", "snr": 0.5, "seed": 1}
+    return simulate(SimulateOptions(o=folder, **(values | changes)))
+
+
+def refine(made, *, sym="D2", particles=None, **changes):
+    """Refine in this process; nothing is written."""
+    values = {
+        "i": particles or made.particles, "o": made.particles.parent / "out" / "run",
+        "ref": made.reference, "sym": sym, "random_seed": 1, "ini_high": 40.0,
+    }  # fmt: skip
+    start = make_start(RefineOptions(**(values | changes)))
+    crew, writer = InlineCrew(RefineWorker()), LastRecords()
+    try:
+        Refinement(start, crew, writer, "relion-mpi refine3d").run()
+    finally:
+        crew.close()
+    return Refined(writer.last, start.particles, sym)
+
+
+def true_table(made):
+    return read_star(made.truth)["particles"]
+
+
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+LOCAL = {
+    "healpix_order": 4, "offset_range": 2.0, "offset_step": 1.0, "firstiter_cc": False,
+    "ini_high": 25.0, "auto_iter_max": 4,
+}  # fmt: skip
+"""Searches are local from the first iteration; a few seconds."""
+
+
+def near_truth(made, *, angle_deg=1.5, offset_angst=2.0, seed=0):
+    """Write a table whose poses are off by normal errors; its name."""
+    blocks = read_star(made.truth)
+    table = blocks["particles"]
+    rng = np.random.default_rng(seed)
+    true = euler_to_matrix(*(table[name].to_numpy() for name in ANGLES))
+    errors = Rotation.from_rotvec(rng.normal(0, np.radians(angle_deg), (len(true), 3)))
+    values = dict(zip(ANGLES, matrix_to_euler(errors.as_matrix() @ true).T, strict=True))
+    for name in ("rlnOriginXAngst", "rlnOriginYAngst"):
+        values[name] = table[name].to_numpy() + rng.normal(0, offset_angst, len(true))
+    table = table.with_columns(pl.Series(name, column) for name, column in values.items())
+    path = made.truth.with_name("near_truth.star")
+    write_star(path, {**blocks, "particles": table})
+    return path
+
+
+def angle_errors_deg(made, refined):
+    """Angle of the rotation between found and true poses, at the nearest symmetry mate.
+
+    Maps are told apart by their own frame: none is fitted.
+    """
+    truth = true_table(made)
+    true = euler_to_matrix(*(truth[name].to_numpy() for name in ANGLES))
+    p = refined.particles
+    found = euler_to_matrix(p.rot_deg, p.tilt_deg, p.psi_deg)
+    operators = point_group(refined.sym).operators
+    return pose_errors_deg(np.swapaxes(true, 1, 2) @ found, np.eye(3), operators)[0]
+
+
+def offset_errors_angst(made, refined):
+    truth = true_table(made)
+    names = ("rlnOriginXAngst", "rlnOriginYAngst")
+    true = np.stack([truth[name].to_numpy() for name in names], axis=1)
+    return np.linalg.norm(refined.particles.origin_angst - true, axis=1)
+
+
+def fsc_with_truth(made, volume):
+    truth, _ = read_map(made.maps[0])
+    return fourier_shell_correlation(np.asarray(volume, np.float64), truth)
+
+
+def half_map_fsc(refined):
+    """FSC of the unregularised half-maps, not joined at low resolution."""
+    first, second = refined.record.unfiltered
+    return fourier_shell_correlation(np.squeeze(first), np.squeeze(second))
