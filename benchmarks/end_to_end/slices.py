@@ -1,4 +1,7 @@
-"""Draw slices through a map: python benchmarks/end_to_end/slices.py MAP.mrc OUT.png [sharpening B in A^2]"""
+"""Draw slices through a map.
+
+python benchmarks/end_to_end/slices.py MAP.mrc OUT.png [B]      (B: sharpening in square Angstrom)
+"""
 
 import sys
 
@@ -9,7 +12,7 @@ from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.io.mrc import read_map
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of backend
+import matplotlib.pyplot as plt
 
 
 def main():
@@ -17,7 +20,7 @@ def main():
     if len(sys.argv) > 3:
         frequency = half_transform_radius(volume.shape[0], 3) / (volume.shape[0] * pixel_size)
         gain = np.exp(float(sys.argv[3]) / 4 * frequency**2)
-        volume = np.fft.irfftn(np.fft.rfftn(volume) * gain, s=volume.shape)
+        volume = np.fft.irfftn(np.fft.rfftn(volume) * gain, volume.shape, (0, 1, 2))
     centre = volume.shape[0] // 2
     offsets = np.linspace(-0.33, 0.33, 9) * volume.shape[0]
     figure, axes = plt.subplots(3, 3, figsize=(9, 9.3))

@@ -274,6 +274,9 @@ class Backend(Protocol):
     name: str
     precision: str
 
+    def host_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Make an uninitialised host array from which copies to the device are fast."""
+
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> type_handle:

@@ -53,6 +53,10 @@ def run(options: Options) -> int:
             mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
     set_threads(threads_per_rank(options.j or None, ranks))
+    if options.gpu is not None:
+        from relion_mpi.backend.gpu.binding import bind_rank
+
+        bind_rank(options.gpu, ranks, master_too=False)
     if start is None:
         assert ranks.comm is not None
         serve(ranks.comm, RefineWorker())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from relion_mpi.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -32,10 +33,17 @@ class StackReader:
     ----------
     headers
         Of all stacks.
+    buffer
+        Makes the arrays that images are read into, from a shape; float32.
     """
 
-    def __init__(self, headers: Sequence[MrcHeader]) -> None:
+    def __init__(
+        self,
+        headers: Sequence[MrcHeader],
+        buffer: Callable[[tuple[int, ...]], NDArray[np.float32]] | None = None,
+    ) -> None:
         self._headers = headers
+        self._buffer = buffer or partial(np.empty, dtype=np.float32)
         self._open: OrderedDict[int, int] = OrderedDict()  # stack -> descriptor, last used last
         self.n_runs = 0
 
@@ -80,12 +88,12 @@ class StackReader:
         stacks, sections = stacks[order], sections[order]
         breaks = np.flatnonzero((np.diff(stacks) != 0) | (np.diff(sections) != 1)) + 1
         edges = [0, *breaks.tolist(), n_img]
-        images = np.empty((n_img, box, box), dtype=np.float32)
+        images = self._buffer((n_img, box, box))
         for start, stop in pairwise(edges):
             self._read_run(int(stacks[start]), int(sections[start]), images[start:stop])
         if np.array_equal(order, np.arange(n_img)):
             return images
-        result = np.empty_like(images)
+        result = self._buffer(images.shape)
         result[order] = images
         return result
 

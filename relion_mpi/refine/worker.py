@@ -43,7 +43,7 @@ class RefineWorker:
             case Setup():
                 self._setup = message
                 self._backend = select_backend(message.backend, message.precision)
-                self._reader = StackReader(message.stacks)
+                self._reader = StackReader(message.stacks, self._backend.host_buffer)
             case LoadReferences(plan):
                 assert self._backend is not None
                 # The old ones go before the new ones come: both need not fit.

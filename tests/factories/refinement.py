@@ -96,7 +96,7 @@ def true_table(made):
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 LOCAL = {
-    "healpix_order": 4, "offset_range": 2.0, "offset_step": 1.0, "firstiter_cc": False,
+    "healpix_order": 5, "offset_range": 2.0, "offset_step": 1.0, "firstiter_cc": False,
     "ini_high": 25.0, "auto_iter_max": 4,
 }  # fmt: skip
 """Searches are local from the first iteration; a few seconds."""

@@ -13,7 +13,8 @@ from factories.refinement import (
     refine,
 )
 
-from relion_mpi.fourier.masks import soft_sphere
+from relion_mpi.fourier.masks import lowpass, soft_sphere
+from relion_mpi.io.mrc import read_map
 
 DIAMETER, SIGMA_ANGST = 150.0, 7.5
 GLOBAL = {"offset_range": 4.0, "particle_diameter": DIAMETER}
@@ -59,9 +60,6 @@ def test_the_map_is_the_truth(made, refined):
 
 
 def test_the_map_has_the_scale_of_the_truth(made, refined):
-    from relion_mpi.fourier.masks import lowpass
-    from relion_mpi.io.mrc import read_map
-
     truth = lowpass(np.float64(read_map(made.maps[0])[0]), 5.0, 20.0)
     found = lowpass(refined.joined, 5.0, 20.0)
     # Regularisation and pose errors damp a little; normalised images add CTF-spread signal.
@@ -109,7 +107,7 @@ FAST = {
     "auto_ignore_angles": True, "auto_resol_angles": True,
 }  # fmt: skip
 SYMMETRIES = [
-    ("C1", {"n": 200, "box": 32, "angpix": 6.0, "snr": 3.0}),
+    ("C1", {"n": 400, "box": 32, "angpix": 6.0, "snr": 3.0}),
     ("C3", {"n": 160, "box": 32, "angpix": 6.0, "snr": 1.0}),
     ("O", {"n": 100, "box": 40, "angpix": 6.0, "snr": 0.7}),
 ]

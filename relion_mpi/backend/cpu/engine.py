@@ -50,6 +50,10 @@ class CPUBackend:
         self.precision = precision
         self.dtype = DTYPES[precision]
 
+    def host_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Make an uninitialised array."""
+        return np.empty(shape, np.float32)
+
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> References:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
+import cupyx
 import numpy as np
 
-from relion_mpi.backend.gpu import accumulate, coarse, fine, prepare, project
+from relion_mpi.backend.gpu import accumulate as sums_
+from relion_mpi.backend.gpu import coarse, fine
+from relion_mpi.backend.gpu import prepare as images_
+from relion_mpi.backend.gpu import project as references_
 from relion_mpi.backend.gpu.grids import DeviceGrid
 from relion_mpi.backend.gpu.launch import ARITHMETIC
 from relion_mpi.backend.protocol import HostSums
@@ -41,27 +45,32 @@ class GPUBackend:
             raise InputError(msg)
         self.precision = precision
         self.arithmetic = ARITHMETIC[precision]
-        self._geometries: dict[int, prepare.DeviceGeometry] = {}
+        self._geometries: dict[int, images_.DeviceGeometry] = {}
         self._grids: dict[int, DeviceGrid] = {}
+
+    def host_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Make an uninitialised array in pinned memory."""
+        buffer: NDArray[np.float32] = cupyx.empty_pinned(shape, np.float32)
+        return buffer
 
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
-    ) -> project.References:
+    ) -> references_.References:
         """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
         # A new iteration: what was kept for the last one's grids goes.
         self._geometries.clear()
         self._grids.clear()
-        return project.load(maps, r_max, padding, self.arithmetic)
+        return references_.load(maps, r_max, padding, self.arithmetic)
 
     def project(
         self,
-        references: project.References,
+        references: references_.References,
         matrices: NDArray[np.float64],
         geometry: ImageGeometry,
         class_index: int = 0,
     ) -> NDArray[Any]:
         """Return slices as host complex (n, n_pix)."""
-        slices: NDArray[Any] = project.project(
+        slices: NDArray[Any] = references_.project(
             references, matrices, geometry, class_index, self.arithmetic
         )
         return slices
@@ -74,21 +83,21 @@ class GPUBackend:
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
-    ) -> prepare.Images:
+    ) -> images_.Images:
         """Recentre, scale, mask and transform images."""
-        return prepare.prepare_images(
+        return images_.prepare_images(
             images, recentre_pix, factor, mask, self._geometry(geometry), optics, self.arithmetic
         )
 
-    def power_spectra(self, images: prepare.Images) -> NDArray[np.float64]:
+    def power_spectra(self, images: images_.Images) -> NDArray[np.float64]:
         """Return the sum of |masked transform|^2 per model shell."""
         power: NDArray[np.float64] = images.power.get()
         return power
 
     def search_global(
         self,
-        images: prepare.Images,
-        references: project.References,
+        images: images_.Images,
+        references: references_.References,
         grid: SearchGrid,
         prior: GlobalPrior,
         likelihood: Likelihood,
@@ -101,8 +110,8 @@ class GPUBackend:
 
     def search_local(
         self,
-        images: prepare.Images,
-        references: project.References,
+        images: images_.Images,
+        references: references_.References,
         grid: SearchGrid,
         prior: LocalPrior,
         likelihood: Likelihood,
@@ -115,8 +124,8 @@ class GPUBackend:
 
     def search_fine(
         self,
-        images: prepare.Images,
-        references: project.References,
+        images: images_.Images,
+        references: references_.References,
         grid: SearchGrid,
         candidates: coarse.Candidates,
         likelihood: Likelihood,
@@ -129,34 +138,34 @@ class GPUBackend:
 
     def new_sums(
         self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
-    ) -> accumulate.Sums:
+    ) -> sums_.Sums:
         """Make empty sums for one half-set; atomics add in any order, so no quanta are kept."""
         del quanta
-        return accumulate.new_sums(n_class, n_dir, r_max, padding, self.arithmetic)
+        return sums_.new_sums(n_class, n_dir, r_max, padding, self.arithmetic)
 
     def accumulate(
         self,
-        images: prepare.Images,
-        references: project.References,
+        images: images_.Images,
+        references: references_.References,
         grid: SearchGrid,
         posterior: fine.Posterior,
         likelihood: Likelihood,
-        sums: accumulate.Sums,
+        sums: sums_.Sums,
     ) -> Moments:
         """Back-project the batch into the sums and return its moments."""
         inverse = self._inverse_noise(images, likelihood, for_search=False)
-        return accumulate.accumulate(
+        return sums_.accumulate(
             images, references, self._grid(grid), posterior, sums, inverse, self.arithmetic
         )
 
-    def fetch_sums(self, sums: accumulate.Sums) -> HostSums:
+    def fetch_sums(self, sums: sums_.Sums) -> HostSums:
         """Bring sums to the host."""
         volume = cp.ascontiguousarray(sums.volume[..., :3]).get()
         return HostSums(volume, sums.direction_weight.get())
 
-    def _geometry(self, geometry: ImageGeometry) -> prepare.DeviceGeometry:
+    def _geometry(self, geometry: ImageGeometry) -> images_.DeviceGeometry:
         if id(geometry) not in self._geometries:
-            self._geometries[id(geometry)] = prepare.DeviceGeometry.of(geometry, self.arithmetic)
+            self._geometries[id(geometry)] = images_.DeviceGeometry.of(geometry, self.arithmetic)
         return self._geometries[id(geometry)]
 
     def _grid(self, grid: SearchGrid) -> DeviceGrid:
@@ -165,7 +174,7 @@ class GPUBackend:
         return self._grids[id(grid)]
 
     def _inverse_noise(
-        self, images: prepare.Images, likelihood: Likelihood, *, for_search: bool
+        self, images: images_.Images, likelihood: Likelihood, *, for_search: bool
     ) -> Any:
         """Give 1 / sigma2 per pixel; searches ignore shell 0, and cross-correlation the noise."""
         shell = images.geometry.shell

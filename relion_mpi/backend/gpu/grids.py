@@ -64,7 +64,7 @@ class DeviceGrid:
     def coarse_tile(
         self, references: References, k: int, first: int, geometry: DeviceGeometry
     ) -> tuple[Any, Any]:
-        """Slices (n, 2 * n_coarse) and their power (n, n_coarse) of class k, from an orientation on.
+        """Slice class k from an orientation on: slices (n, 2 * n_coarse), power (n, n_coarse).
 
         Kept between batches when all of them fit.
         """
