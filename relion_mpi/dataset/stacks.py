@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ class StackReader:
         buffer: Callable[[tuple[int, ...]], NDArray[np.float32]] | None = None,
     ) -> None:
         self._headers = headers
-        self._buffer = buffer or partial(np.empty, dtype=np.float32)
+        self._buffer = buffer or _plain_buffer
         self._open: OrderedDict[int, int] = OrderedDict()  # stack -> descriptor, last used last
         self.n_runs = 0
 
@@ -144,6 +143,10 @@ class StackReader:
             ) from error
         self._open[stack] = descriptor
         return descriptor
+
+
+def _plain_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.empty(shape, np.float32)
 
 
 def _fill(descriptor: int, offset: int, target: NDArray[np.generic], header: MrcHeader) -> None:
