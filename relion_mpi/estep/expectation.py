@@ -213,7 +213,7 @@ class Expectation:
         offset = recentring.angst[:, None, :] + fine[None] - batch.origin_prior_angst[:, None, :]
         sums.add(
             batch,
-            noise=noise,
+            noise=noise * self._components_per_pixel(batch.optics_group),
             gated=self._gated(half, moments),
             class_weight=moments.class_weight,
             offset2=float((moments.shift_weight * (offset**2).sum(axis=2)).sum()),
@@ -234,6 +234,18 @@ class Expectation:
             best.n_significant,
             moments.n_slices,
         )
+
+    def _components_per_pixel(self, optics_group: int) -> NDArray[np.float64]:
+        """Model components for each pixel of the group's images in a shell.
+
+        Noise sums are divided by the model's counts later. Images whose box is of another side
+        have more or fewer pixels in a shell.
+        """
+        n_shell = self.plan.box_size // 2 + 1
+        shells = self.group(optics_group)[0].power_shell
+        own = np.bincount(shells[shells >= 0], minlength=n_shell)
+        model = pixels_per_shell(self.plan.box_size)
+        return np.divide(model, own, out=np.zeros(n_shell), where=own > 0)
 
     def _norm(
         self, batch: ParticleBatch, half: HalfPlan, noise: NDArray[np.float64]

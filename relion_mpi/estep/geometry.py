@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.backend.protocol import ImageGeometry, OpticsArrays
+from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.fourier.shells import (
     PixelList,
     half_transform_shells,
@@ -70,9 +71,7 @@ def image_geometry(
     position = magnification @ np.stack([pixels.x, pixels.y]).astype(np.float64)
     placed = ratio * position
     frequency = position / (own_box * own_pixel)
-    shells = half_transform_shells(own_box)
-    power_shell = np.where(shells < 0, -1, round_half_away(shells * ratio))
-    power_shell[power_shell >= n_shell] = -1
+    power_shell = model_shells(own_box, own_pixel, box_size * pixel_size_angst, n_shell)
     shell = np.minimum(round_half_away(pixels.radius * ratio), n_shell - 1)
     return ImageGeometry(
         own_box,
@@ -87,6 +86,31 @@ def image_geometry(
         frequency[0],
         frequency[1],
     )
+
+
+def model_shells(
+    own_box: int, own_pixel: float, box_angst: float, n_shell: int
+) -> NDArray[np.int64]:
+    """Give the model shell of each pixel of an image's half transform.
+
+    Parameters
+    ----------
+    own_box, own_pixel
+        Of the image; pixel size in Angstrom.
+    box_angst, n_shell
+        Of the model.
+
+    Returns
+    -------
+    int64 (own_box, own_box // 2 + 1)
+        -1 for pixels beyond the last shell and for Friedel duplicates. The shell is that of the
+        pixel itself, as in the likelihood, not of its shell in the image (as RELION has it): with
+        boxes of other sides, image shells would fall two into one model shell, none into another.
+    """
+    ratio = box_angst / (own_box * own_pixel)
+    shells = round_half_away(half_transform_radius(own_box, 2) * ratio)
+    shells[(half_transform_shells(own_box) < 0) | (shells >= n_shell)] = -1
+    return shells
 
 
 def _row_by_row(pixels: PixelList, n_coarse: int) -> PixelList:

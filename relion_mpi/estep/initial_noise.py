@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
+from relion_mpi.estep.geometry import model_shells
 from relion_mpi.fourier.masks import soft_sphere
-from relion_mpi.fourier.shells import half_transform_shells, round_half_away
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,16 +46,6 @@ class PowerSums:
             self.n_img + other.n_img,
             self.background + other.background,
         )
-
-
-def model_shells(
-    own_box: int, own_pixel: float, box_angst: float, n_shell: int
-) -> NDArray[np.int64]:
-    """Give the model shell of each pixel of an image's half transform, -1 for none."""
-    shells = half_transform_shells(own_box)
-    mapped = np.where(shells < 0, -1, round_half_away(shells * box_angst / (own_box * own_pixel)))
-    mapped[mapped >= n_shell] = -1
-    return mapped
 
 
 def mean_power(

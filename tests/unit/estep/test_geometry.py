@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from factories.optics import optics_groups
 
-from relion_mpi.estep.geometry import image_geometry
+from relion_mpi.estep.geometry import image_geometry, model_shells
 
 
 def test_the_model_s_own_images_use_its_pixels():
@@ -50,3 +50,15 @@ def test_the_coarse_pixels_come_first(coarse):
     radius = np.hypot(geometry.x, geometry.y)
     assert radius[: geometry.n_coarse].max() <= coarse / 2
     assert (radius[geometry.n_coarse :] > coarse / 2).all()
+
+
+def test_power_and_likelihood_agree_on_the_shell_of_a_pixel():
+    # 48 pixels of 4 A beside 40 of 5 A: a pixel of the image is 200 / 192 pixels of the model.
+    shells = model_shells(48, 4.0, 200.0, 21)
+    geometry = image_geometry(optics_groups((48,), (4.0,)), 0, 40, 5.0, 40, 40)
+    np.testing.assert_array_equal(geometry.power_shell, shells)
+    of_pixels = geometry.power_shell[geometry.y, geometry.x]
+    inside = geometry.shell < 20  # beyond the last shell power is dropped, pixels are kept
+    np.testing.assert_array_equal(of_pixels[inside], geometry.shell[inside])
+    counts = np.bincount(shells[shells >= 0], minlength=21)
+    assert (counts > 0).all()  # no model shell goes without pixels
