@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.fourier.shells import round_half_away
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,10 +65,6 @@ class FourierSums:
             centred[:, None, None] + centred[None, :, None] + x[None, None, :]
         )
         return total
-
-    def rounded_shells(self) -> NDArray[np.int64]:
-        """Nearest shell of the map's transform for every voxel."""
-        return round_half_away(np.sqrt(self.radius2()) / self.padding)
 
 
 def join_low_resolution(first: FourierSums, second: FourierSums, last_shell: int) -> None:

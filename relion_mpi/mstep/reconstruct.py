@@ -9,6 +9,7 @@ import numpy as np
 from scipy import fft, special
 
 from relion_mpi.fourier.masks import mask_outside_to_mean, sinc_squared
+from relion_mpi.mstep.voxels import add_prior, divide, mean_weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,51 +58,18 @@ def reconstruct(
     RELION BackProjector::reconstruct; Scheres 2012, J. Struct. Biol. 180:519.
     """
     weight = sums.weight.copy()
-    radius2 = sums.radius2()
     if tau2 is not None:
-        _add_prior(weight, sums, radius2, tau2, min_shell)
-    inside = radius2 <= sums.reach**2
+        add_prior(
+            weight, tau2, sums.reach, sums.padding, sums.oversampling_correction, min_shell
+        )
     if skip_gridding:
-        transform = _divide(sums, weight, radius2, inside)
+        floor = mean_weight(weight, sums.reach, sums.padding, sums.r_max) / WEIGHT_FLOOR
+        transform = divide(sums.data, weight, floor, sums.reach, sums.padding)
     else:
+        radius2 = sums.radius2()
         transform = _gridded(sums, weight, radius2, gridding_iterations)
-    transform[~inside] = 0.0
+        transform[radius2 > sums.reach**2] = 0.0
     return _to_real_space(transform, sums)
-
-
-def _add_prior(
-    weight: NDArray[np.float64],
-    sums: FourierSums,
-    radius2: NDArray[np.int64],
-    prior: NDArray[np.float64],
-    min_shell: int,
-) -> None:
-    """Add 1 / prior to the weights of regularised shells."""
-    shell = np.minimum(sums.rounded_shells(), prior.size - 1)
-    chosen = (radius2 < sums.reach**2) & (shell >= min_shell)
-    value = prior[shell[chosen]] * sums.oversampling_correction
-    mine = weight[chosen]
-    no_signal = np.where(mine > 1e-20, 1.0 / np.maximum(0.001 * mine, 1e-300), 0.0)
-    inverse = np.where(value > 1e-20, 1.0 / np.maximum(value, 1e-300), no_signal)
-    weight[chosen] = mine + inverse
-
-
-def _divide(
-    sums: FourierSums,
-    weight: NDArray[np.float64],
-    radius2: NDArray[np.int64],
-    inside: NDArray[np.bool_],
-) -> NDArray[np.complex128]:
-    """Divide data by weights, kept from vanishing by their radial mean."""
-    inner = radius2 < sums.reach**2
-    shell = (np.sqrt(radius2) / sums.padding).astype(np.int64)
-    count = np.bincount(shell[inner], minlength=sums.r_max + 1)
-    total = np.bincount(shell[inner], weight[inner], minlength=sums.r_max + 1)
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    floor = mean[np.minimum(shell, sums.r_max - 1)] / WEIGHT_FLOOR
-    divisor = np.maximum(weight, floor)
-    usable = inside & (divisor > 0)
-    return np.divide(sums.data, divisor, out=np.zeros_like(sums.data), where=usable)
 
 
 @lru_cache(maxsize=1)

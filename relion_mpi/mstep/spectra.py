@@ -9,6 +9,7 @@ import numpy as np
 
 from relion_mpi.fourier.correlation import shell_correlation
 from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.mstep.voxels import downsample, shell_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +50,11 @@ def half_set_fsc(first: FourierSums, second: FourierSums) -> NDArray[np.float64]
     ------
     RELION getDownsampledAverage and calculateDownSampledFourierShellCorrelation.
     """
-    averages = [_downsampled(sums) for sums in (first, second)]
     side = 2 * (first.r_max + 1) + 1
+    averages = [
+        downsample(sums.data, sums.weight, sums.padding, sums.reach, side)
+        for sums in (first, second)
+    ]
     axis = (np.arange(side) - side // 2) ** 2
     radius = np.sqrt(axis[:, None, None] + axis[:, None] + np.arange(side // 2 + 1) ** 2)
     shells = round_half_away(radius)
@@ -60,24 +64,6 @@ def half_set_fsc(first: FourierSums, second: FourierSums) -> NDArray[np.float64]
         averages[0].ravel(), averages[1].ravel(), shells.ravel(), first.r_max
     )
     return fsc
-
-
-def _downsampled(sums: FourierSums) -> NDArray[np.complex128]:
-    """Divide sums of data by sums of weights in bins of the unpadded grid."""
-    size = sums.data.shape[0]
-    side = 2 * (sums.r_max + 1) + 1
-    centred = round_half_away((np.arange(size) - size // 2) / sums.padding) + side // 2
-    x = round_half_away(np.arange(size // 2 + 1) / sums.padding)
-    half = side // 2 + 1
-    keep = sums.radius2() <= (sums.reach + sums.padding) ** 2
-    bins = (centred[:, None, None] * side + centred[None, :, None]) * half + x[None, None, :]
-    chosen = bins[keep]
-    n = side * side * half
-    weight = np.bincount(chosen, sums.weight[keep], n)
-    data = sums.data[keep]
-    total = np.bincount(chosen, data.real, n) + 1j * np.bincount(chosen, data.imag, n)
-    mean = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    return mean.reshape(side, side, half)
 
 
 def reconstruction_noise(sums: FourierSums) -> NDArray[np.float64]:
@@ -92,8 +78,7 @@ def reconstruction_noise(sums: FourierSums) -> NDArray[np.float64]:
     ------
     RELION updateSSNRarrays.
     """
-    shells, _, mean = _shell_means(sums, sums.weight * sums.oversampling_correction)
-    return np.divide(1.0, mean, out=np.zeros(shells), where=mean > 1e-10)
+    return _noise_and_coverage(sums, np.zeros(sums.box_size // 2 + 1))[0]
 
 
 def spectra_from_fsc(
@@ -125,23 +110,17 @@ def spectra_from_fsc(
     tau2 = ssnr * sigma2
     shell = np.arange(ssnr.size)
     ssnr = np.where(shell > sums.r_max, 0.0, ssnr)
-    return ShellSpectra(tau2, sigma2, ssnr, _coverage(sums, tau2))
+    return ShellSpectra(tau2, sigma2, ssnr, _noise_and_coverage(sums, tau2)[1])
 
 
-def _coverage(sums: FourierSums, prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of voxels per shell whose weight exceeds the inverse prior."""
-    shell = np.minimum(sums.rounded_shells(), prior.size - 1)
-    outweighs = sums.weight * sums.oversampling_correction * prior[shell] >= 1.0
-    return _shell_means(sums, outweighs.astype(np.float64))[2]
-
-
-def _shell_means(
-    sums: FourierSums, values: NDArray[np.float64]
-) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
-    """Average values over the voxels of each shell: (n_shell, counts, means)."""
-    n_shell = sums.box_size // 2 + 1
-    keep = sums.radius2() < sums.reach**2
-    shell = sums.rounded_shells()[keep]
-    count = np.bincount(shell, minlength=n_shell)[:n_shell]
-    total = np.bincount(shell, values[keep], minlength=n_shell)[:n_shell]
-    return n_shell, count, np.divide(total, count, out=np.zeros(n_shell), where=count > 0)
+def _noise_and_coverage(
+    sums: FourierSums, prior: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Inverse mean weight, and share of voxels whose weight exceeds the inverse prior, per shell."""
+    factor = sums.oversampling_correction
+    total, count, above = shell_sums(
+        sums.weight, prior, sums.reach, sums.padding, factor, sums.box_size // 2 + 1
+    )
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    sigma2 = np.divide(1.0, mean, out=np.zeros_like(mean), where=mean > 1e-10)
+    return sigma2, np.divide(above, count, out=np.zeros_like(above), where=count > 0)
