@@ -116,7 +116,7 @@ def spectra_from_fsc(
 def _noise_and_coverage(
     sums: FourierSums, prior: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Inverse mean weight, and share of voxels whose weight exceeds the inverse prior, per shell."""
+    """Inverse mean weight, and share of voxels that outweigh the inverse prior, per shell."""
     factor = sums.oversampling_correction
     total, count, above = shell_sums(
         sums.weight, prior, sums.reach, sums.padding, factor, sums.box_size // 2 + 1
