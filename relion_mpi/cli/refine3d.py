@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
-from relion_mpi.parallel.comm import world
+from relion_mpi.parallel.comm import node, world
 from relion_mpi.parallel.inline import InlineCrew
 from relion_mpi.parallel.mpi_crew import MPICrew
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
 from relion_mpi.parallel.worker_loop import serve
+from relion_mpi.refine.memory import memory_need, say_need
 from relion_mpi.refine.options import RefineOptions as Options
 from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.refinement import Refinement
@@ -57,11 +58,17 @@ def run(options: Options) -> int:
         from relion_mpi.backend.gpu.binding import bind_rank
 
         bind_rank(options.gpu, ranks, master_too=False)
+    workers_here = node(ranks).n_workers
     if start is None:
         assert ranks.comm is not None
         serve(ranks.comm, RefineWorker())
         return 0
     began = time.perf_counter()
+    need = memory_need(
+        start.model.box_size, options.pad, start.model.n_class,
+        on_gpu=options.gpu is not None, double=options.precision == "float64",
+    )  # fmt: skip
+    say_need(need, workers_here, together=ranks.size == 1)
     crew: Crew
     if ranks.comm is None or ranks.size == 1:
         crew = InlineCrew(RefineWorker())

@@ -11,7 +11,7 @@ WHEEL = "nvidia-cuda-nvrtc"
 
 
 @functools.cache
-def library():
+def loaded():
     """Return NVRTC, or None without the wheel."""
     try:
         files = metadata.files(WHEEL) or []
@@ -23,7 +23,7 @@ def library():
 
 def compile_source(text, name, options):
     """Return (whether it compiled, what the compiler said)."""
-    nvrtc = library()
+    nvrtc = loaded()
     program = ctypes.c_void_p()
     made = nvrtc.nvrtcCreateProgram(
         ctypes.byref(program), text.encode(), name.encode(), 0, None, None

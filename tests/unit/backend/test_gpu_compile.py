@@ -13,7 +13,7 @@ from relion_mpi.backend.gpu import compile as gpu_compile
 
 ARCHITECTURES = ("sm_80", "sm_90")
 needs_nvrtc = pytest.mark.skipif(
-    nvrtc.library() is None, reason=f"{nvrtc.WHEEL} is not installed (pip install '.[test]')"
+    nvrtc.loaded() is None, reason=f"{nvrtc.WHEEL} is not installed (pip install '.[test]')"
 )
 
 
