@@ -46,6 +46,10 @@ def run(options: Options) -> int:
         Exit status.
     """
     ranks = world()
+    if options.gpu is not None:
+        from relion_mpi.backend.gpu.binding import bind_rank
+
+        bind_rank(options.gpu, ranks, master_too=False)
     start, mistake = None, None
     if ranks.rank == 0:
         try:
@@ -54,10 +58,6 @@ def run(options: Options) -> int:
             mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
     set_threads(threads_per_rank(options.j or None, ranks))
-    if options.gpu is not None:
-        from relion_mpi.backend.gpu.binding import bind_rank
-
-        bind_rank(options.gpu, ranks, master_too=False)
     workers_here = node(ranks).n_workers
     if start is None:
         assert ranks.comm is not None

@@ -71,6 +71,9 @@ def make_start(options: RefineOptions) -> Start:
     if options.solvent_correct_fsc and options.solvent_mask is None:
         msg = "--solvent_correct_fsc needs a mask: give one with --solvent_mask"
         raise InputError(msg)
+    if options.precision == "tf32" and options.gpu is None:
+        msg = "--precision tf32 is arithmetic of GPUs: give --gpu too, or leave it at float32"
+        raise InputError(msg)
     group = point_group(options.sym)
     particles = read_particles(options.i)
     box_size = int(particles.optics.box_size[0])

@@ -159,3 +159,8 @@ def test_the_prior_is_half_the_power_of_a_slice_of_the_reference(project):
     # A projection of n^3 voxels of variance 1 has variance n, so |F / n^2|^2 is 1 / n on average.
     # Outer shells have hundreds of components: within 20 %.
     np.testing.assert_allclose(model.halves[0].tau2[0, 4:8], 2 * 0.5 / 16, rtol=0.2)
+
+
+def test_arithmetic_of_gpus_needs_a_gpu(project):
+    with pytest.raises(InputError, match="--precision tf32 is arithmetic of GPUs"):
+        make_start(refine_options(project, precision="tf32"))
