@@ -74,4 +74,4 @@ class SimulateOptions:
         0, help="number of micrographs; 0 means one for every 75 particles", minimum=0,
         group=_OPTICS,
     )  # fmt: skip
-    backend: str = option("cpu", help="where to project", choices=("cpu",), group="Output")
+    backend: str = option("cpu", help="where to project", choices=("cpu", "gpu"), group="Output")

@@ -79,7 +79,7 @@ def simulate(options: SimulateOptions) -> ParticleSet:
         numba.set_num_threads(min(options.j, numba.config.NUMBA_NUM_THREADS))
     maps = true_maps(options)
     truth = draw_truth(options, len(maps))
-    projector = make_projector(maps, options.angpix)
+    projector = make_projector(maps, options.angpix, options.backend)
     sigma = noise_sigma(projector, truth, options.snr)
     folder = options.o
     names = [folder / f"truth_class{k + 1:03d}.mrc" for k in range(len(maps))]

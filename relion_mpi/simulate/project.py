@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import fft
 
-from relion_mpi.backend.cpu.project import slices, transform_reference
-from relion_mpi.fourier.shells import padded_size, pixel_list
+from relion_mpi.backend import select_backend
+from relion_mpi.backend.protocol import ImageGeometry
+from relion_mpi.fourier.shells import half_transform_shells, pixel_list
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import CtfParameters, ctf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.protocol import Backend
     from relion_mpi.simulate.truth import Truth
 
 # The transform of a large map padded four times would not fit into memory; its slices need it less.
@@ -28,20 +30,24 @@ class Projector:
 
     Attributes
     ----------
-    transforms : float32 flat, one a class
-    box_size, padding
-        Side of the images; oversampling.
+    backend : does the projections
+    references : its handle of the transforms, one a class
+    n_class, box_size
+        Number of maps; side of the images.
     pixel_size_angst
         Angstrom.
     """
 
-    transforms: list[NDArray[np.floating]]
+    backend: Backend
+    references: Any
+    n_class: int
     box_size: int
-    padding: int
     pixel_size_angst: float
 
 
-def make_projector(maps: list[NDArray[np.float32]], pixel_size_angst: float) -> Projector:
+def make_projector(
+    maps: list[NDArray[np.float32]], pixel_size_angst: float, backend: str = "cpu"
+) -> Projector:
     """Transform the true maps.
 
     Parameters
@@ -49,6 +55,8 @@ def make_projector(maps: list[NDArray[np.float32]], pixel_size_angst: float) -> 
     maps : list of float32 (n, n, n), n even
     pixel_size_angst
         Angstrom.
+    backend
+        Name of the backend that projects.
 
     Returns
     -------
@@ -56,10 +64,9 @@ def make_projector(maps: list[NDArray[np.float32]], pixel_size_angst: float) -> 
     """
     box_size = maps[0].shape[0]
     padding = next((pad for largest, pad in _PADDING if box_size <= largest), 2)
-    transforms = [
-        transform_reference(one, box_size // 2, padding, np.float32).ravel() for one in maps
-    ]
-    return Projector(transforms, box_size, padding, pixel_size_angst)
+    chosen = select_backend(backend, "float32")
+    references = chosen.load_references(np.stack(maps), box_size // 2, padding)
+    return Projector(chosen, references, len(maps), box_size, pixel_size_angst)
 
 
 def project(
@@ -109,19 +116,26 @@ def _slices(
     x: NDArray[np.int32],
     y: NDArray[np.int32],
 ) -> NDArray[np.complex64]:
-    """Cut the slices of each class; the one place to swap for another backend."""
-    padding, r_max = projector.padding, projector.box_size // 2
-    size = padded_size(r_max, padding)
+    """Cut the slices of each class."""
     matrices = euler_to_matrix(truth.rot_deg[rows], truth.tilt_deg[rows], truth.psi_deg[rows])
-    all_rows = (padding * matrices[:, :2].reshape(-1, 6)).astype(np.float32)
-    sx, sy = x.astype(np.float32), y.astype(np.float32)
-    out = np.empty((rows.size, 2 * x.size), np.float32)
-    for k, transform in enumerate(projector.transforms):
+    geometry = _whole_image(projector.box_size, x, y)
+    out = np.empty((rows.size, x.size), np.complex64)
+    for k in range(projector.n_class):
         chosen = np.flatnonzero(truth.class_index[rows] == k)
-        part = np.empty((chosen.size, 2 * x.size), np.float32)
-        slices(transform, size, padding * r_max, all_rows[chosen], sx, sy, x.size, part)
-        out[chosen] = part
-    return np.asarray(out[:, : x.size] + 1j * out[:, x.size :], np.complex64)
+        if chosen.size:
+            out[chosen] = projector.backend.project(
+                projector.references, matrices[chosen], geometry, k
+            )
+    return out
+
+
+def _whole_image(box: int, x: NDArray[np.int32], y: NDArray[np.int32]) -> ImageGeometry:
+    """Describe the listed pixels to a backend; only their positions are used here."""
+    unused = np.zeros(x.size)
+    return ImageGeometry(
+        box, x, y, x.astype(np.float64), y.astype(np.float64), unused.astype(np.int32), x.size,
+        box // 2 + 1, half_transform_shells(box), unused, unused,
+    )  # fmt: skip
 
 
 def _chosen(params: CtfParameters, rows: NDArray[np.int64]) -> CtfParameters:
