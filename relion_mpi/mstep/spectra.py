@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from relion_mpi.mstep.grid import FourierSums
 
 MIN_FSC, MAX_FSC = 0.001, 0.999
-EMPTY_SHELL_SSNR = 999.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,9 @@ def wait(request: MPI.Request) -> None:
     Parameters
     ----------
     request
-        Of Ibcast, Ireduce, or a send.
+        Of a send.
     """
-    # Large collectives progress only while being tested, hence the shorter sleep.
+    # Large messages progress only while being tested, hence the shorter sleep.
     until(request.Test, longest=1e-4)
 
 

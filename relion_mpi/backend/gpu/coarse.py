@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cupy as cp
 import numpy as np
 
+from relion_mpi.backend.gpu.grids import TILE
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, product
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.protocol import GlobalPrior, Likelihood
 
 N_BINS = 2048
-TILE = 4096
 SCORE_BYTES = 2 * 2**30
-SLICE_BYTES = 2 * 2**30
 NEGLIGIBLE = 1e-6
 
 
