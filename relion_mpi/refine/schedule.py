@@ -217,7 +217,8 @@ class Schedule:
         ------
         RELION updateOverallChanges. Its MPI leader, which decides, never learns of finer grids:
         changes are small against the steps of the first iteration. Measured against the present
-        steps instead, refinements take twice the iterations and end no better.
+        changes are small against the steps of the first iteration. Measured against the present
+        steps instead, two sets took many more iterations and ended no better.
         """
         assert self.smallest is not None
         low = self.smallest
