@@ -217,7 +217,6 @@ class Schedule:
         ------
         RELION updateOverallChanges. Its MPI leader, which decides, never learns of finer grids:
         changes are small against the steps of the first iteration. Measured against the present
-        changes are small against the steps of the first iteration. Measured against the present
         steps instead, two sets took many more iterations and ended no better.
         """
         assert self.smallest is not None
