@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.core.timing import Stopwatch
+from relion_mpi.parallel.lanes import Lanes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +18,21 @@ if TYPE_CHECKING:
 
 
 class InlineCrew:
-    """Run tasks in this process, preparing the next one in a thread meanwhile.
+    """Run tasks in threads of this process.
 
     Parameters
     ----------
     worker
         Does the work.
+    n_lanes
+        Tasks worked on at once.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, n_lanes: int = 1) -> None:
         self.n_workers = 1
         self._worker = worker
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._n_lanes = n_lanes
+        self._lanes = Lanes(worker, n_lanes)
         self._timings: dict[int, dict[str, float]] = {}
 
     def begin(self, message: Any, arrays: Arrays) -> None:
@@ -39,26 +41,32 @@ class InlineCrew:
 
     def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
         """See `Crew.run`."""
-        watch = Stopwatch()
         start = time.perf_counter()
-        pending = self._thread.submit(self._worker.prepare, tasks[0]) if tasks else None
-        for index, task in enumerate(tasks):
-            if pending is None or (stop is not None and stop()):
+        spans: dict[str, float] = {}
+        index = 0
+        while True:
+            # Those worked on, and one whose data are being read.
+            while index < len(tasks) and self._lanes.n_held <= self._n_lanes:
+                if stop is not None and stop():
+                    index = len(tasks)
+                    break
+                self._lanes.submit(index, tasks[index])
+                index += 1
+            if not self._lanes.n_held:
                 break
-            with watch.span("prepare_wait"):
-                prepared = pending.result()
-            more = index + 1 < len(tasks)
-            pending = self._thread.submit(self._worker.prepare, tasks[index + 1]) if more else None
-            with watch.span("work"):
-                result = self._worker.work(task, prepared)
-            on_result(index, result)
-        if pending is not None:
-            pending.cancel()
-        self._timings = {0: with_idle(watch.as_dict(), time.perf_counter() - start)}
+            result = self._lanes.take(None)
+            assert result is not None
+            for name, seconds in result.seconds.items():
+                spans[name] = spans.get(name, 0.0) + seconds / self._n_lanes
+            on_result(result.number, result.value)
+        self._timings = {0: with_idle(spans, time.perf_counter() - start)}
 
     def run_one(self, task: Any) -> Any:
         """See `Crew.run_one`."""
-        return self._worker.work(task, self._worker.prepare(task))
+        self._lanes.submit(0, task)
+        result = self._lanes.take(None)
+        assert result is not None
+        return result.value
 
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; the arrays are copies."""
@@ -75,7 +83,7 @@ class InlineCrew:
 
     def close(self) -> None:
         """See `Crew.close`."""
-        self._thread.shutdown(cancel_futures=True)
+        self._lanes.close()
 
 
 def with_idle(spans: dict[str, float], wall: float) -> dict[str, float]:

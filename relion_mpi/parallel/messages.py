@@ -38,10 +38,6 @@ class Task(NamedTuple):
     task: Any
 
 
-class NoMore(NamedTuple):
-    """Answers a result when there is no task left: do not wait for one before going on."""
-
-
 class Reduce(NamedTuple):
     """Reductions of `Worker.sums` follow, one array after the other."""
 

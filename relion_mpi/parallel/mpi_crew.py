@@ -14,7 +14,6 @@ from relion_mpi.parallel.messages import (
     ArrayHeader,
     Begin,
     Close,
-    NoMore,
     Reduce,
     Result,
     Tag,
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
     from relion_mpi.parallel.crew import Arrays, OnResult, Stop
 
-# The task being worked on and the next one, whose data are read meanwhile.
-_HELD = 2
-
 
 class MPICrew:
     """Hand tasks to all other ranks of `comm`; made on rank 0, collective with `serve`.
@@ -40,9 +36,11 @@ class MPICrew:
     ----------
     comm
         Communicator of the job with at least two ranks; duplicated, and freed by `close`.
+    n_lanes
+        Tasks that a worker works on at once, as given to `serve`.
     """
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: MPI.Intracomm, n_lanes: int = 1) -> None:
         from mpi4py import MPI
 
         if comm.Get_rank() != 0 or comm.Get_size() < 2:
@@ -54,6 +52,7 @@ class MPICrew:
         self._sends: list[MPI.Request] = []
         self._timings: dict[int, dict[str, float]] = {}
         self._closed = False
+        self._n_lanes = n_lanes
 
     def begin(self, message: Any, arrays: Arrays) -> None:
         """See `Crew.begin`; partner: `serve`, which takes the same buffers in the same order."""
@@ -70,15 +69,16 @@ class MPICrew:
         spans = {rank: {"prepare_wait": 0.0, "work": 0.0} for rank in self._workers()}
         held = dict.fromkeys(self._workers(), 0)
         waiting = _Waiting(tasks, stop)
-        # Everybody gets a first task before anybody gets a second one.
-        for _ in range(_HELD):
+        # Everybody gets a first task before anybody gets a second one. The last one is that whose
+        # data are read while the others are worked on.
+        for _ in range(self._n_lanes + 1):
             for rank in self._workers():
                 held[rank] += self._hand_out(rank, waiting)
         while any(held.values()):
             rank, result = self._next_result()
             held[rank] += self._hand_out(rank, waiting) - 1
             for name, seconds in result.seconds.items():
-                spans[rank][name] += seconds
+                spans[rank][name] += seconds / self._n_lanes
             on_result(result.number, result.value)
         self._flush()
         wall = time.perf_counter() - start
@@ -87,7 +87,6 @@ class MPICrew:
     def run_one(self, task: Any) -> Any:
         """See `Crew.run_one`; rank 1 does it."""
         self._send(1, Task(0, task))
-        self._send(1, NoMore())
         result = self._next_result()[1]
         self._flush()
         return result.value
@@ -113,9 +112,10 @@ class MPICrew:
         return range(1, self.n_workers + 1)
 
     def _hand_out(self, rank: int, waiting: _Waiting) -> int:
-        """Send the next task or NoMore to `rank`; return how many tasks it got."""
+        """Send the next task to `rank` if there is one; return how many it got."""
         found = waiting.next()
-        self._send(rank, NoMore() if found is None else found)
+        if found is not None:
+            self._send(rank, found)
         return int(found is not None)
 
     def _next_result(self) -> tuple[int, Result]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_chosen: list[int] = []
+
 
 def threads_per_rank(requested: int | None = None, ranks: World | None = None) -> int:
     """Share this node's cores among its workers; collective over all ranks.
@@ -92,8 +94,20 @@ def set_threads(n: int) -> None:
     possible = int(numba.config.NUMBA_NUM_THREADS)
     if n > possible:
         log.warning("%d threads asked for, numba has %d (NUMBA_NUM_THREADS)", n, possible)
-    numba.set_num_threads(min(n, possible))
+    _chosen[:] = [min(n, possible)]
+    numba.set_num_threads(_chosen[0])
     threadpool_limits(limits=1, user_api="blas")
+
+
+def adopt_threads() -> None:
+    """Give numba in the calling thread the number of threads that `set_threads` chose.
+
+    numba's setting belongs to a thread; BLAS's belongs to the process.
+    """
+    if _chosen:
+        import numba
+
+        numba.set_num_threads(_chosen[0])
 
 
 def _quota_cores() -> int | None:

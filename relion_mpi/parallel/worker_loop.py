@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relion_mpi.core.timing import Stopwatch
-from relion_mpi.parallel import abort, buffers, quiet
-from relion_mpi.parallel.comm import World
+from relion_mpi.parallel import buffers, quiet
 from relion_mpi.parallel.inline import check_sizes
-from relion_mpi.parallel.messages import Begin, Close, NoMore, Reduce, Result, Tag, Task
+from relion_mpi.parallel.lanes import Lanes
+from relion_mpi.parallel.messages import Begin, Close, Reduce, Tag, Task
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from relion_mpi.parallel.crew import Worker
 
-# How long the answer to a result may take before the next task is started without it. Normally
-# about a millisecond; a busy master must not stop the workers.
-_ANSWER_SECONDS = 0.02
 
-
-class _Held(NamedTuple):
-    task: Task
-    prepared: Future[Any]
-
-
-def serve(comm: MPI.Intracomm, worker: Worker) -> None:
+def serve(comm: MPI.Intracomm, worker: Worker, n_lanes: int = 1) -> None:
     """Do what the master says until it closes; collective with `MPICrew`.
 
-    An exception leaves through the caller; one in the preparing thread ends the job at once.
+    An exception, of a thread too, leaves through the caller.
 
     Parameters
     ----------
@@ -41,64 +30,56 @@ def serve(comm: MPI.Intracomm, worker: Worker) -> None:
         Communicator of the job; duplicated and freed.
     worker
         Does the work.
+    n_lanes
+        Tasks worked on at once, each in a thread.
     """
     quiet.barrier(comm)
     own = comm.Dup()
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
-    try:
-        _Loop(own, worker, thread).run()
-    finally:
-        # After a failure the job must end now, not when the thread has read its images.
-        thread.shutdown(wait=False, cancel_futures=True)
+    with contextlib.closing(Lanes(worker, n_lanes)) as lanes:
+        _Loop(own, worker, lanes).run()
     own.Free()
 
 
 class _Loop:
-    def __init__(self, comm: MPI.Intracomm, worker: Worker, thread: ThreadPoolExecutor) -> None:
+    """Only this thread talks to MPI."""
+
+    def __init__(self, comm: MPI.Intracomm, worker: Worker, lanes: Lanes) -> None:
         self._comm = comm
         self._worker = worker
-        self._thread = thread
-        self._held: deque[_Held] = deque()
-        self._world = World(comm, comm.Get_rank(), comm.Get_size())
+        self._lanes = lanes
+        self._sends: list[MPI.Request] = []
 
     def run(self) -> None:
-        """Take commands; between two of them work on what is held."""
+        """Take commands and hand back results, whichever comes first."""
         while True:
-            # With work in hand a command is only looked for, without it waited for.
-            patience = _ANSWER_SECONDS if self._held else None
-            command = quiet.receive(self._comm, 0, Tag.COMMAND, patience)
-            match command:
-                case Task():
-                    self._held.append(_Held(command, self._thread.submit(self._prepare, command)))
-                    if len(self._held) < 2:
-                        continue
-                case Begin():
-                    self._begin(command)
-                case Reduce():
-                    self._reduce(command)
+            match self._next_command():
+                case Task(number, task):
+                    self._lanes.submit(number, task)
+                case Begin() as begin:
+                    self._begin(begin)
+                case Reduce() as reduce:
+                    self._reduce(reduce)
                 case Close():
                     return
-                case None | NoMore():
-                    pass
-            if self._held:
-                self._work(self._held.popleft())
 
-    def _prepare(self, command: Task) -> Any:
-        try:
-            return self._worker.prepare(command.task)
-        except BaseException as error:
-            # The main thread may be in the middle of a long task: do not wait for it to look.
-            abort.fail(self._world, error)
-            raise
+    def _next_command(self) -> object:
+        message: MPI.Message | None = None
 
-    def _work(self, held: _Held) -> None:
-        watch = Stopwatch()
-        with watch.span("prepare_wait"):
-            prepared = held.prepared.result()
-        with watch.span("work"):
-            value = self._worker.work(held.task.task, prepared)
-        result = Result(held.task.number, value, watch.as_dict())
-        quiet.wait(self._comm.isend(result, dest=0, tag=Tag.RESULT))
+        def arrived() -> bool:
+            nonlocal message
+            self._hand_back()
+            message = self._comm.improbe(source=0, tag=Tag.COMMAND)
+            return message is not None
+
+        quiet.until(arrived)
+        assert message is not None
+        return message.recv()
+
+    def _hand_back(self) -> None:
+        """Send the results that are there."""
+        self._sends = [one for one in self._sends if not one.Test()]
+        while self._lanes.n_held and (result := self._lanes.take(0)) is not None:
+            self._sends.append(self._comm.isend(result, dest=0, tag=Tag.RESULT))
 
     def _begin(self, command: Begin) -> None:
         packed = np.empty(command.n_bytes, dtype=np.uint8)
