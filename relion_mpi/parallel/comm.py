@@ -90,7 +90,7 @@ def node(ranks: World) -> Node:
     if ranks.comm is None or ranks.size == 1:
         return Node(local_rank=0, n_ranks=1, n_workers=1)
     quiet.barrier(ranks.comm)
-    local = _split_by_node(ranks.comm)
+    local = split_by_node(ranks.comm)
     world_ranks = local.allgather(ranks.rank)
     found = Node(
         local_rank=local.Get_rank(),
@@ -119,13 +119,25 @@ def gather_on_node(ranks: World, item: Any) -> list[tuple[int, Any]]:
     if ranks.comm is None or ranks.size == 1:
         return [(ranks.rank, item)]
     quiet.barrier(ranks.comm)
-    local = _split_by_node(ranks.comm)
+    local = split_by_node(ranks.comm)
     found = local.allgather((ranks.rank, item))
     local.Free()
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _split_by_node(comm: MPI.Intracomm) -> MPI.Comm:
+def split_by_node(comm: MPI.Intracomm) -> MPI.Comm:
+    """Return a new communicator of the ranks on this node, in order; collective.
+
+    Parameters
+    ----------
+    comm
+        Communicator.
+
+    Returns
+    -------
+    Comm
+        For the caller to free.
+    """
     from mpi4py import MPI
 
     return comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.Get_rank())

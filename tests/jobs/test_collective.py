@@ -11,11 +11,17 @@ from launcher import COLLECTIVE, finish, mpiexec, needs_mpiexec
 pytestmark = needs_mpiexec
 
 
-@pytest.mark.parametrize("n_ranks", [1, 2, 3, 5])
-def test_collective_tests_pass_under_mpiexec(n_ranks):
+@pytest.mark.parametrize(
+    ("name", "n_ranks"),
+    [
+        *(("test_crew_on_any_number_of_ranks.py", n) for n in (1, 2, 3, 5)),
+        *(("test_memory_shared_by_a_node.py", n) for n in (1, 2, 3, 4)),
+    ],
+)
+def test_collective_tests_pass_under_mpiexec(name, n_ranks):
     job = mpiexec(
         n_ranks, "-m", "pytest", "--with-mpi", "-q", "-x", "-p", "no:cacheprovider",
-        str(COLLECTIVE / "test_crew_on_any_number_of_ranks.py"),
+        str(COLLECTIVE / name),
     )  # fmt: skip
     status, output, _ = finish(job, 120)
     assert status == 0, output
