@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from relion_mpi.io.mrc import MrcHeader
 
+    Pixels = NDArray[np.floating[Any]]
+
 # Far below the usual limit of 1024 open files, many ranks on a host included.
 _N_OPEN = 64
-_NATIVE = np.dtype("<f4")
+# Images that are converted are read in parts that stay in a core's cache.
+_PART_BYTES = 1 << 20
 
 
 class StackReader:
@@ -46,9 +49,20 @@ class StackReader:
         self._open: OrderedDict[int, int] = OrderedDict()  # stack -> descriptor, last used last
         self.n_runs = 0
 
+    @overload
     def read(
         self, stacks: NDArray[np.int64], sections: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def read(
+        self, stacks: NDArray[np.int64], sections: NDArray[np.int64], out: Pixels
+    ) -> Pixels: ...
+    def read(
+        self,
+        stacks: NDArray[np.int64],
+        sections: NDArray[np.int64],
+        out: Pixels | None = None,
+    ) -> Pixels:
         """Read images.
 
         Parameters
@@ -57,23 +71,27 @@ class StackReader:
             Index of each image's stack, all of one box size.
         sections : int64 (n,)
             Place of each image in its stack, from 0.
+        out : float32 or float16 (n, box, box)
+            Filled and returned; made by `buffer` if left out.
 
         Returns
         -------
-        float32 (n, box, box)
+        float32 or float16 (n, box, box)
             Images in the order asked for; values may be non-finite if the file's are.
 
         Raises
         ------
         InputError
-            A stack is shorter than its header said, or gone.
+            A stack is shorter than its header said, or gone; or `out` is float16 and cannot hold a
+            value.
         ValueError
-            Box sizes differ, or nothing was asked for.
+            Box sizes differ, nothing was asked for, or `out` has another shape.
 
         Notes
         -----
         Consecutive sections of a file are one read. Images sorted by file and section, as those of
-        a batch, are read in place; other orders cost a copy.
+        a batch, are read in place; other orders cost a copy, other types than that of `out` a
+        conversion.
         """
         stacks, sections = np.asarray(stacks, np.int64), np.asarray(sections, np.int64)
         n_img = stacks.size
@@ -87,14 +105,17 @@ class StackReader:
         stacks, sections = stacks[order], sections[order]
         breaks = np.flatnonzero((np.diff(stacks) != 0) | (np.diff(sections) != 1)) + 1
         edges = [0, *breaks.tolist(), n_img]
-        images = self._buffer((n_img, box, box))
+        shape = (n_img, box, box)
+        images: Pixels = self._buffer(shape) if out is None else out
+        if images.shape != shape:
+            raise ValueError(f"images of shape {shape} do not go into {images.shape}")
+        in_order = np.array_equal(order, np.arange(n_img))
+        target = images if in_order else np.empty_like(images)
         for start, stop in pairwise(edges):
-            self._read_run(int(stacks[start]), int(sections[start]), images[start:stop])
-        if np.array_equal(order, np.arange(n_img)):
-            return images
-        result = self._buffer(images.shape)
-        result[order] = images
-        return result
+            self._read_run(int(stacks[start]), int(sections[start]), target[start:stop])
+        if not in_order:
+            images[order] = target
+        return images
 
     def close(self) -> None:
         """Close all files."""
@@ -115,18 +136,21 @@ class StackReader:
     def __del__(self) -> None:
         self.close()
 
-    def _read_run(self, stack: int, section: int, target: NDArray[np.float32]) -> None:
+    def _read_run(self, stack: int, section: int, target: Pixels) -> None:
         """Fill `target` from consecutive sections of one file."""
         header = self._headers[stack]
         descriptor = self._descriptor(stack, header)
         offset = header.data_offset + section * header.image_bytes
         self.n_runs += 1
-        if header.dtype == _NATIVE:
+        if header.dtype == target.dtype:
             _fill(descriptor, offset, target, header)
             return
-        stored = np.empty(target.shape, dtype=header.dtype)
-        _fill(descriptor, offset, stored, header)
-        target[...] = stored
+        n_part = max(_PART_BYTES // header.image_bytes, 1)
+        stored = np.empty((min(n_part, len(target)), *target.shape[1:]), header.dtype)
+        for start in range(0, len(target), n_part):
+            part = target[start : start + n_part]
+            _fill(descriptor, offset + start * header.image_bytes, stored[: len(part)], header)
+            _convert(stored[: len(part)], part, header, section + start)
 
     def _descriptor(self, stack: int, header: MrcHeader) -> int:
         if stack in self._open:
@@ -147,6 +171,23 @@ class StackReader:
 
 def _plain_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.empty(shape, np.float32)
+
+
+def _convert(
+    stored: NDArray[np.generic], target: Pixels, header: MrcHeader, section: int
+) -> None:
+    """Copy values to another type, refusing those that become infinite on the way."""
+    with np.errstate(over="ignore"):
+        target[...] = stored
+    # float16 files may hold infinite values, as float32 ones may.
+    is_narrower = target.dtype == np.float16 and stored.dtype.newbyteorder("=") != np.float16
+    if is_narrower and np.isinf(target).any():
+        bad = section + int(np.flatnonzero(np.isinf(target).any(axis=(1, 2)))[0])
+        raise InputError(
+            f"{header.path}: image {bad + 1} has values beyond {np.finfo(np.float16).max:.0f}, "
+            "which half precision cannot hold; normalise the particles, or keep the images in "
+            "single precision"
+        )
 
 
 def _fill(descriptor: int, offset: int, target: NDArray[np.generic], header: MrcHeader) -> None:

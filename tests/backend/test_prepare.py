@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from factories.pixels import geometry, no_optics
 from factories.plane import back_projected, prepared_power
+from factories.poses import no_mask
 from factories.stars import ctf_parameters
 
 from relion_mpi.backend.protocol import ImageMask
@@ -67,6 +68,21 @@ def test_content_moves_by_the_offset_and_zeros_enter(backend, eps):
     power = prepared_power(backend, image[None], PIXELS, ONE, moved=np.array([[2, -3]]))
     expected = spectrum(moved[None])
     np.testing.assert_allclose(power, expected, atol=200 * eps * expected.max())
+
+
+def test_half_precision_images_give_what_their_values_give_in_float32(backend):
+    images = noise(11).astype(np.float16)
+    images.flags.writeable = False
+    rng = np.random.default_rng(4)
+    moved, factor = rng.integers(-4, 5, (11, 2)), rng.uniform(0.5, 2, 11)
+    powers = [
+        backend.power_spectra(
+            backend.prepare(given, moved, factor, no_mask(BOX), PIXELS, no_optics(11))
+        )
+        for given in (images, images.astype(np.float32))
+    ]
+    # A GPU adds in any order.
+    np.testing.assert_allclose(*powers, rtol=0 if backend.name == "cpu" else 1e-12)
 
 
 def test_an_image_moved_out_of_its_box_leaves_nothing(backend):

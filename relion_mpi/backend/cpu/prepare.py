@@ -171,8 +171,28 @@ def evaluate_ctf(coefficients, fx, fy, gamma_offset, intact, absolute, flip, out
             out[i, k] = value
 
 
+def recentred(
+    images: NDArray[np.floating[Any]],
+    recentre_pix: NDArray[np.int64],
+    factor: NDArray[np.float64],
+    dtype: DTypeLike,
+) -> NDArray[np.floating[Any]]:
+    """Do `recentre` for float32 or float16 images; numba cannot compute with the latter."""
+    centred: NDArray[np.floating[Any]] = np.empty(images.shape, dtype)
+    if images.dtype != np.float16:
+        recentre(images, recentre_pix, factor, centred)
+        return centred
+    # A few images at a time, so that the batch is never there as float32.
+    n_part = 2 * numba.get_num_threads()
+    for start in range(0, images.shape[0], n_part):
+        part = slice(start, start + n_part)
+        whole = images[part].astype(np.float32)
+        recentre(whole, recentre_pix[part], factor[part], centred[part])
+    return centred
+
+
 def prepare_images(
-    images: NDArray[np.float32],
+    images: NDArray[np.floating[Any]],
     recentre_pix: NDArray[np.int64],
     factor: NDArray[np.float64],
     mask: ImageMask,
@@ -188,8 +208,7 @@ def prepare_images(
     """
     n_img, box, _ = images.shape
     norm = 1.0 / box**2
-    centred = np.empty((n_img, box, box), dtype)
-    recentre(images, recentre_pix, factor, centred)
+    centred = recentred(images, recentre_pix, factor, dtype)
     masked = np.empty_like(centred)
     inside = soft_sphere(box, mask.radius_pix, mask.edge_pix, 2)
     fill = np.zeros((1, 1, 1), dtype) if mask.fill is None else mask.fill.astype(dtype)

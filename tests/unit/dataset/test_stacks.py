@@ -87,3 +87,41 @@ def test_few_files_stay_open(particles, monkeypatch):
             assert read(reader, particles, [row])[0, 0, 0] == VALUES[row]
     assert [path.name for path in opened] == ["s0.mrcs", "s1.mrcs", "s2.mrcs", "s1.mrcs"]
     assert len(closed) == len(opened)
+
+
+@pytest.mark.parametrize("rows", [list(range(12)), [11, 0, 6, 1, 5]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_images_go_into_a_given_array(particles, rows, dtype):
+    out = np.full((len(rows), 8, 8), np.nan, dtype)
+    with StackReader(particles.stack_headers) as reader:
+        found = reader.read(particles.stack_file[rows], particles.image_index[rows], out)
+    assert found is out
+    np.testing.assert_array_equal(out, np.broadcast_to(VALUES[rows, None, None], out.shape))
+
+
+def test_a_given_array_of_another_shape_is_refused(particles):
+    with StackReader(particles.stack_headers) as reader:
+        with pytest.raises(ValueError, match=r"\(1, 8, 8\) do not go into \(2, 8, 8\)"):
+            reader.read(np.array([0]), np.array([0]), np.empty((2, 8, 8), np.float32))
+
+
+def test_converted_images_are_right_across_the_parts_they_are_read_in(particles, monkeypatch):
+    monkeypatch.setattr(stacks, "_PART_BYTES", 2 * 8 * 8 * 4)  # two images
+    out = np.empty((12, 8, 8), np.float16)
+    with StackReader(particles.stack_headers) as reader:
+        reader.read(particles.stack_file, particles.image_index, out)
+    np.testing.assert_array_equal(out[:, 4, 4], VALUES)
+
+
+def test_float16_files_are_not_converted_on_their_way_to_float16(project, monkeypatch):
+    path = project.folder / "s1.mrcs"
+    header = np.frombuffer(path.read_bytes()[:1024], "<i4").copy()
+    header[3] = 12
+    stored = np.random.default_rng(3).normal(size=(3, 8, 8)).astype("<f2")
+    path.write_bytes(header.tobytes() + stored.tobytes())
+    particles = read_particles(project.path, project.folder)
+    monkeypatch.setattr(stacks, "_convert", None)
+    out = np.empty((3, 8, 8), np.float16)
+    with StackReader(particles.stack_headers) as reader:
+        reader.read(particles.stack_file[5:8], particles.image_index[5:8], out)
+    np.testing.assert_array_equal(out, stored)
