@@ -91,13 +91,14 @@ def expected_accuracy(
         error += rotation_step(error)
         euler = batch.euler_deg[active].copy()
         euler[np.arange(active.size), axis[active, 0]] += error
-        term = weight[active] * np.abs(project(euler) - truth[active]) ** 2
-        total = term.sum(axis=1)
+        change = project(euler) - truth[active]
+        squared = change.real**2 + change.imag**2
+        total = np.einsum("ip,ip->i", weight[active], squared)
         done = (total > P_VALUE) | (error >= MAX_ROTATION_DEG)
         rotation[active[done]] = error
-        for row, mine in zip(term[done], total[done], strict=True):
-            if mine > 0:
-                orientability += np.bincount(geometry.shell, row / mine, geometry.n_shell)
+        for i in np.flatnonzero(done & (total > 0)):
+            share = weight[active[i]] * squared[i] / total[i]
+            orientability += np.bincount(geometry.shell, share, geometry.n_shell)
         active = active[~done]
     pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
     shift = _shift_errors(truth, weight, axis[:, 1], geometry)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, LocalPrior, SearchGrid
 from relion_mpi.core.errors import NumericalError
-from relion_mpi.estep.geometry import batch_optics, image_geometry
+from relion_mpi.estep.geometry import batch_optics, components_per_pixel, image_geometry
 from relion_mpi.estep.noise_fill import noise_images
 from relion_mpi.estep.plan import BatchResult
+from relion_mpi.estep.prepared import Prepared, Recentring
 from relion_mpi.estep.sums import MIN_SCALE
 from relion_mpi.fourier.shells import pixels_per_shell, round_half_away
 from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
@@ -24,22 +26,10 @@ if TYPE_CHECKING:
     from relion_mpi.estep.plan import HalfPlan, ParticleBatch, Plan
     from relion_mpi.estep.sums import HalfSums
 
+log = logging.getLogger(__name__)
+
 SCALE_GATE = 3.0
 """Shells with a larger signal-to-noise ratio take part in the scale estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recentring:
-    """Whole-pixel offsets applied to the images, and what remains to be searched.
-
-    Attributes
-    ----------
-    pix : int64 (n_img, 2) applied
-    angst : float64 (n_img, 2) the same in Angstrom
-    """
-
-    pix: NDArray[np.int64]
-    angst: NDArray[np.float64]
 
 
 def search_grid(plan: Plan, pixel_size_angst: float) -> SearchGrid:
@@ -73,75 +63,38 @@ class Expectation:
         self.plan = plan
         self.references = references
         self._groups: dict[int, tuple[ImageGeometry, SearchGrid]] = {}
+        self._lock = threading.Lock()
+        self._direction_prior = [_relative_log(half.pdf_direction) for half in plan.halves]
 
     def group(self, optics_group: int) -> tuple[ImageGeometry, SearchGrid]:
         """Return pixels and grid for an optics group."""
-        if optics_group not in self._groups:
-            plan = self.plan
-            geometry = image_geometry(
-                plan.optics, optics_group, plan.box_size, plan.pixel_size_angst,
-                plan.current_size, plan.coarse_size,
-            )  # fmt: skip
-            pixel_size = float(plan.optics.pixel_size_angst[optics_group])
-            self._groups[optics_group] = geometry, search_grid(plan, pixel_size)
-        return self._groups[optics_group]
+        with self._lock:
+            if optics_group not in self._groups:
+                plan = self.plan
+                geometry = image_geometry(
+                    plan.optics, optics_group, plan.box_size, plan.pixel_size_angst,
+                    plan.current_size, plan.coarse_size,
+                )  # fmt: skip
+                pixel_size = float(plan.optics.pixel_size_angst[optics_group])
+                self._groups[optics_group] = geometry, search_grid(plan, pixel_size)
+            return self._groups[optics_group]
 
-    def run(self, batch: ParticleBatch, images: NDArray[np.float32], sums: HalfSums) -> BatchResult:
-        """Do the E-step of a batch and add it to the sums of its half-set.
+    def prepare(self, batch: ParticleBatch, images: NDArray[np.floating[Any]]) -> Prepared:
+        """Do what needs no device: priors, optics, factors; may run beside `run`.
 
         Parameters
         ----------
         batch
             The particles.
-        images : float32 (n_img, box, box)
+        images : float32 or float16 (n_img, box, box)
             Their images as read.
-        sums
-            Changed in place.
-
-        Raises
-        ------
-        NumericalError
-            If a particle's posterior is not finite.
         """
         plan, half = self.plan, self.plan.halves[batch.half]
-        geometry, grid = self.group(batch.optics_group)
+        geometry, _ = self.group(batch.optics_group)
         pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
+        options = plan.images
         moved = round_half_away(batch.origin_angst / pixel_size)
         recentring = Recentring(moved, moved.astype(np.float64) * pixel_size)
-        handle = self._prepare(batch, images, half, geometry, recentring)
-        likelihood = Likelihood(
-            plan.metric,
-            half.sigma2_noise[batch.optics_group],
-            plan.images.adaptive_fraction,
-            plan.images.max_significants,
-        )
-        references = self.references[batch.half]
-        shift_prior = self._shift_prior(batch, half, recentring)
-        if plan.local_sigma_deg is None:
-            prior = GlobalPrior(_relative_log(half.pdf_direction), shift_prior)
-            candidates = self.backend.search_global(handle, references, grid, prior, likelihood)
-        else:
-            nearby = self._local_prior(batch, shift_prior)
-            candidates = self.backend.search_local(handle, references, grid, nearby, likelihood)
-        posterior, best = self.backend.search_fine(handle, references, grid, candidates, likelihood)
-        _check_finite(batch, best)
-        moments = self.backend.accumulate(
-            handle, references, grid, posterior, likelihood, sums.handle
-        )
-        power = self.backend.power_spectra(handle)
-        return self._conclude(batch, half, recentring, best, moments, power, sums)
-
-    def _prepare(
-        self,
-        batch: ParticleBatch,
-        images: NDArray[np.float32],
-        half: HalfPlan,
-        geometry: ImageGeometry,
-        recentring: Recentring,
-    ) -> Any:
-        """Make the transforms of the batch."""
-        options, plan = self.plan.images, self.plan
-        pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
         factor = np.ones(batch.n_img)
         if options.correct_norm:
             factor = half.avg_norm / batch.norm_correction
@@ -151,14 +104,78 @@ class Expectation:
                 half.sigma2_noise[batch.optics_group], geometry.power_shell,
                 batch.particle, (options.random_seed, plan.iteration),
             )  # fmt: skip
-        mask = ImageMask(
-            options.particle_diameter_angst / (2 * pixel_size), options.mask_edge_pix, fill
-        )
         scale = np.ones(batch.n_img)
         if options.correct_scale:
             scale = np.maximum(half.scale[batch.scale_group], MIN_SCALE)
-        optics = batch_optics(plan.optics, batch, geometry, scale, options)
-        return self.backend.prepare(images, recentring.pix, factor, mask, geometry, optics)
+        shift_prior = self._shift_prior(batch, half, recentring)
+        return Prepared(
+            batch,
+            images,
+            recentring,
+            factor,
+            ImageMask(
+                options.particle_diameter_angst / (2 * pixel_size), options.mask_edge_pix, fill
+            ),
+            batch_optics(plan.optics, batch, geometry, scale, options),
+            GlobalPrior(self._direction_prior[batch.half], shift_prior)
+            if plan.local_sigma_deg is None
+            else self._local_prior(batch, shift_prior),
+            Likelihood(
+                plan.metric,
+                half.sigma2_noise[batch.optics_group],
+                options.adaptive_fraction,
+                options.max_significants,
+            ),
+        )
+
+    def run(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
+        """Do the E-step of a batch and add it to the sums of its half-set.
+
+        Parameters
+        ----------
+        prepared
+            The batch. Where the device's memory does not hold its temporary arrays it is done in
+            parts.
+        sums
+            Changed in place.
+
+        Raises
+        ------
+        NumericalError
+            If a particle's posterior is not finite.
+        MemoryError
+            If the device's memory does not hold a single particle's arrays.
+        """
+        n_img = prepared.batch.n_img
+        try:
+            return self._run(prepared, sums)
+        except MemoryError:
+            if n_img == 1:
+                raise
+            log.info("A batch of %d particles is too much for the memory: halving it", n_img)
+        first = self.run(prepared.part(0, n_img // 2), sums)
+        return first.followed_by(self.run(prepared.part(n_img // 2, n_img), sums))
+
+    def _run(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
+        plan, batch, backend = self.plan, prepared.batch, self.backend
+        geometry, grid = self.group(batch.optics_group)
+        references = self.references[batch.half]
+        prior, likelihood = prepared.prior, prepared.likelihood
+        handle = backend.prepare(
+            prepared.images, prepared.recentring.pix, prepared.factor, prepared.mask, geometry,
+            prepared.optics,
+        )  # fmt: skip
+        if isinstance(prior, GlobalPrior):
+            candidates = backend.search_global(handle, references, grid, prior, likelihood)
+        else:
+            candidates = backend.search_local(handle, references, grid, prior, likelihood)
+        posterior, best = backend.search_fine(handle, references, grid, candidates, likelihood)
+        del candidates
+        _check_finite(batch, best)
+        moments = backend.accumulate(handle, references, grid, posterior, likelihood, sums.handle)
+        power = backend.power_spectra(handle)
+        half = plan.halves[batch.half]
+        return self._conclude(batch, half, prepared.recentring, best, moments, power, sums)
 
     def _shift_prior(
         self, batch: ParticleBatch, half: HalfPlan, recentring: Recentring
@@ -169,8 +186,9 @@ class Expectation:
         Gaussian of the whole offset in Angstrom.
         """
         start = recentring.angst - batch.origin_prior_angst
-        offset = start[:, None, :] + self.plan.translations.coarse_angst[None]
-        distance2 = (offset**2).sum(axis=2)
+        # One axis after the other: sums over an axis of two are slow.
+        x, y = (start[:, [i]] + self.plan.translations.coarse_angst[:, i] for i in (0, 1))
+        distance2 = x * x + y * y
         if half.sigma2_offset_angst2 < 1e-4:
             log_prior = np.where(distance2 < 1e-6, 0.0, -np.inf)
         else:
@@ -186,10 +204,7 @@ class Expectation:
         nearby = local_orientations(
             self.plan.orientations, euler_to_matrix(*batch.prior_euler_deg.T), sigma
         )
-        counts = np.diff(nearby.offsets)
-        mean = np.add.reduceat(np.exp(nearby.log_prior), nearby.offsets[:-1]) / counts
-        log_prior = nearby.log_prior - np.repeat(np.log(mean), counts)
-        return LocalPrior(nearby.offsets, nearby.orient, log_prior, shift_prior)
+        return LocalPrior(nearby.offsets, nearby.orient, nearby.log_prior, shift_prior)
 
     def _conclude(
         self,
@@ -202,21 +217,26 @@ class Expectation:
         sums: HalfSums,
     ) -> BatchResult:
         """Turn moments into noise, norm and scale terms, and best samples into poses."""
-        plan = self.plan
-        n_shell, last = power.shape[1], plan.r_max
-        kept = moments.class_weight.sum(axis=1)
-        weight = np.where(np.arange(n_shell) <= last, kept[:, None], 1.0)
-        noise = weight * power - 2 * moments.cross + moments.power
+        plan, g = self.plan, batch.optics_group
+        noise = power.copy()
+        noise[:, : plan.r_max + 1] *= moments.class_weight.sum(axis=1)[:, None]
+        noise -= 2 * moments.cross
+        noise += moments.power
         norm = self._norm(batch, half, noise)
         evidence = self._log_evidence(batch, half, best, power)
         fine = plan.translations.fine_shifts_angst
-        offset = recentring.angst[:, None, :] + fine[None] - batch.origin_prior_angst[:, None, :]
+        components = components_per_pixel(
+            int(plan.optics.box_size[g]), float(plan.optics.pixel_size_angst[g]),
+            plan.box_size, plan.pixel_size_angst,
+        )  # fmt: skip
         sums.add(
             batch,
-            noise=noise * self._components_per_pixel(batch.optics_group),
+            noise=noise.sum(axis=0) * components,
             gated=self._gated(half, moments),
             class_weight=moments.class_weight,
-            offset2=float((moments.shift_weight * (offset**2).sum(axis=2)).sum()),
+            offset2=_squared_offsets(
+                recentring.angst - batch.origin_prior_angst, fine, moments.shift_weight
+            ),
             norm=norm,
             evidence=evidence,
             pmax=best.max_weight,
@@ -235,18 +255,6 @@ class Expectation:
             moments.n_slices,
         )
 
-    def _components_per_pixel(self, optics_group: int) -> NDArray[np.float64]:
-        """Model components for each pixel of the group's images in a shell.
-
-        Noise sums are divided by the model's counts later. Images whose box is of another side
-        have more or fewer pixels in a shell.
-        """
-        n_shell = self.plan.box_size // 2 + 1
-        shells = self.group(optics_group)[0].power_shell
-        own = np.bincount(shells[shells >= 0], minlength=n_shell)
-        model = pixels_per_shell(self.plan.box_size)
-        return np.divide(model, own, out=np.zeros(n_shell), where=own > 0)
-
     def _norm(
         self, batch: ParticleBatch, half: HalfPlan, noise: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -261,8 +269,8 @@ class Expectation:
         self, half: HalfPlan, moments: Moments
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sum cross and power terms over the shells with signal, (n_img,) each."""
-        gate = (half.data_vs_prior > SCALE_GATE).any(axis=0)
-        return moments.cross[:, gate].sum(axis=1), moments.power[:, gate].sum(axis=1)
+        gate = np.asarray((half.data_vs_prior > SCALE_GATE).any(axis=0), np.float64)
+        return _row_sums(moments.cross, gate), _row_sums(moments.power, gate)
 
     def _log_evidence(
         self,
@@ -278,11 +286,28 @@ class Expectation:
         sigma2 = half.sigma2_noise[batch.optics_group]
         inside = slice(1, last + 1)
         count = pixels_per_shell(self.plan.box_size)[inside]
-        misfit = 0.5 * (power[:, inside] / sigma2[inside]).sum(axis=1)
+        misfit = 0.5 * _row_sums(power[:, inside], 1.0 / sigma2[inside])
         beyond = 0.5 * power[:, last + 1 :].sum(axis=1)
         constant = float((count * np.log(2 * np.pi * sigma2[inside])).sum())
         evidence: NDArray[np.float64] = best.log_evidence - misfit - beyond - constant
         return evidence
+
+
+def _row_sums(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum each row with weights: without a temporary array, and not by threads of BLAS."""
+    total: NDArray[np.float64] = np.einsum("is,s->i", values, weight)
+    return total
+
+
+def _squared_offsets(
+    start: NDArray[np.float64], shifts: NDArray[np.float64], weight: NDArray[np.float64]
+) -> float:
+    """Sum weight |start + shift|^2 over all images (n_img, 2) and shifts (n_shift, 2)."""
+    first_x, first_y = (_row_sums(weight, np.ascontiguousarray(shifts[:, i])) for i in (0, 1))
+    second = _row_sums(weight, (shifts**2).sum(axis=1))
+    total = weight.sum(axis=1) * (start**2).sum(axis=1) + second
+    total += 2 * (start[:, 0] * first_x + start[:, 1] * first_y)
+    return float(total.sum())
 
 
 def _relative_rows(log_prior: NDArray[np.float64]) -> NDArray[np.float64]:

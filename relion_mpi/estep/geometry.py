@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from relion_mpi.fourier.shells import (
     PixelList,
     half_transform_shells,
     pixel_list,
+    pixels_per_shell,
     round_half_away,
 )
 from relion_mpi.optics.aberrations import (
@@ -113,6 +115,35 @@ def model_shells(
     return shells
 
 
+@lru_cache(maxsize=64)
+def components_per_pixel(
+    own_box: int, own_pixel: float, box_size: int, pixel_size_angst: float
+) -> NDArray[np.float64]:
+    """Count the model's components for each pixel that a group's images have in a shell.
+
+    Noise sums are divided by the model's counts later. Images whose box is of another side have
+    more or fewer pixels in a shell.
+
+    Parameters
+    ----------
+    own_box, own_pixel
+        Of the images; pixel size in Angstrom.
+    box_size, pixel_size_angst
+        Of the model.
+
+    Returns
+    -------
+    float64 (box_size // 2 + 1,)
+        Shared, so read-only.
+    """
+    n_shell = box_size // 2 + 1
+    shells = model_shells(own_box, own_pixel, box_size * pixel_size_angst, n_shell)
+    own = np.bincount(shells[shells >= 0], minlength=n_shell)
+    ratio = np.divide(pixels_per_shell(box_size), own, out=np.zeros(n_shell), where=own > 0)
+    ratio.flags.writeable = False
+    return ratio
+
+
 def _row_by_row(pixels: PixelList, n_coarse: int) -> PixelList:
     """Order the coarse pixels, then the others, as they lie in memory: slices read neighbours."""
     coarse = np.arange(pixels.n_pix) < n_coarse
@@ -144,15 +175,26 @@ def batch_optics(
     """
     g = batch.optics_group
     coefficients = ctf_coefficients(ctf_parameters(optics, batch)) if options.apply_ctf else None
-    fx, fy = geometry.freq_x, geometry.freq_y
-    gamma = None
+    # The same for all batches of a group, and at the cost of many particles.
+    fx, fy = _Same(geometry.freq_x), _Same(geometry.freq_y)
+    gamma = phase = None
+    tilt_x, tilt_y = optics.beam_tilt_mrad[g].tolist()
     if options.apply_ctf and len(optics.even_zernike[g]):
-        gamma = even_zernike_gamma_offset(fx, fy, optics.even_zernike[g])
+        gamma = _gamma_offset(fx, fy, tuple(optics.even_zernike[g].tolist()))
+    if len(optics.odd_zernike[g]) or tilt_x or tilt_y:
+        phase = _antisymmetric_phase(
+            fx,
+            fy,
+            odd_zernike=tuple(optics.odd_zernike[g].tolist()),
+            beam_tilt_mrad=(tilt_x, tilt_y),
+            voltage_kv=float(optics.voltage_kv[g]),
+            spherical_aberration_mm=float(optics.spherical_aberration_mm[g]),
+        )
     return OpticsArrays(
         coefficients,
         scale,
         gamma,
-        _antisymmetric_phase(optics, g, fx, fy),
+        phase,
         bool(optics.ctf_premultiplied[g]),
         options.intact_until_first_peak,
         options.phase_flipped,
@@ -173,16 +215,49 @@ def ctf_parameters(optics: OpticsGroups, batch: ParticleBatch) -> CtfParameters:
     )  # fmt: skip
 
 
+class _Same:
+    """An array as the key of a cache: equal to itself only."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: NDArray[np.float64]) -> None:
+        self.array = array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.array is self.array
+
+
+@lru_cache(maxsize=32)
+def _gamma_offset(fx: _Same, fy: _Same, even_zernike: tuple[float, ...]) -> NDArray[np.float64]:
+    gamma = even_zernike_gamma_offset(fx.array, fy.array, np.array(even_zernike))
+    gamma.flags.writeable = False
+    return gamma
+
+
+@lru_cache(maxsize=32)
 def _antisymmetric_phase(
-    optics: OpticsGroups, g: int, fx: NDArray[np.float64], fy: NDArray[np.float64]
+    fx: _Same,
+    fy: _Same,
+    *,
+    odd_zernike: tuple[float, ...],
+    beam_tilt_mrad: tuple[float, float],
+    voltage_kv: float,
+    spherical_aberration_mm: float,
 ) -> NDArray[np.complex128] | None:
     """Factor exp(-i phi) that removes beam tilt and odd aberrations from images, or None."""
-    phi = np.zeros(fx.size)
-    if len(optics.odd_zernike[g]):
-        phi += odd_zernike_phase(fx, fy, optics.odd_zernike[g])
-    if np.any(optics.beam_tilt_mrad[g]):
-        wavelength = float(electron_wavelength_angst(optics.voltage_kv[g]))
+    phi = np.zeros(fx.array.size)
+    if odd_zernike:
+        phi += odd_zernike_phase(fx.array, fy.array, np.array(odd_zernike))
+    if any(beam_tilt_mrad):
         phi += phase_shift_of_beam_tilt(
-            fx, fy, optics.beam_tilt_mrad[g], wavelength, float(optics.spherical_aberration_mm[g])
-        )
-    return np.exp(-1j * phi) if np.any(phi) else None
+            fx.array, fy.array, beam_tilt_mrad,
+            float(electron_wavelength_angst(voltage_kv)), spherical_aberration_mm,
+        )  # fmt: skip
+    if not np.any(phi):
+        return None
+    phase: NDArray[np.complex128] = np.exp(-1j * phi)
+    phase.flags.writeable = False
+    return phase

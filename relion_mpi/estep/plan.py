@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import Metric
@@ -111,6 +112,7 @@ class ParticleBatch:
 
     Attributes
     ----------
+    number : of the batch among those of the run, or -1 for a selection that is none of them
     half : index into the plan's halves
     optics_group : index of the optics group
     particle : int64 (n,) row of each particle in the table, for seeds and messages
@@ -124,6 +126,7 @@ class ParticleBatch:
     norm_correction : float64 (n,)
     """
 
+    number: int
     half: int
     optics_group: int
     particle: NDArray[np.int64]
@@ -141,6 +144,20 @@ class ParticleBatch:
     def n_img(self) -> int:
         """Number of particles."""
         return self.particle.size
+
+    def part(self, first: int, last: int) -> ParticleBatch:
+        """Return the particles from first to last, last excluded.
+
+        Parameters
+        ----------
+        first, last
+            Places in the batch.
+        """
+        cut: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            cut[name] = value if isinstance(value, int) else value[first:last]
+        return ParticleBatch(**cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +182,11 @@ class BatchResult:
     max_value_prob: NDArray[np.float64]
     n_significant: NDArray[np.int64]
     n_slices: int
+
+    def followed_by(self, other: BatchResult) -> BatchResult:
+        """Return both results as one."""
+        joined: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            joined[name] = mine + theirs if name == "n_slices" else np.concatenate([mine, theirs])
+        return BatchResult(**joined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class HalfSums:
     Notes
     -----
     What a batch adds is rounded (`relion_mpi.estep.quanta`), so sums over all batches are the same
-    to the last bit whichever ranks did them.
+    to the last bit whichever ranks did them. Several threads may add at once.
     """
 
     def __init__(self, backend: Backend, plan: Plan, half_index: int) -> None:
@@ -46,6 +47,7 @@ class HalfSums:
         self.handle = backend.new_sums(
             n_class, n_dir, plan.r_max, plan.padding, volume_quanta(plan, half)
         )
+        self._lock = threading.Lock()
         self._steps = statistics_steps(plan, half)
         n_optics, n_shell = half.sigma2_noise.shape
         self.statistics = Statistics.empty(n_optics, n_shell, half.scale.size, n_class, n_dir)
@@ -70,7 +72,7 @@ class HalfSums:
         ----------
         batch
             Its particles.
-        noise : float64 (n_img, n_shell) weighted squared residuals
+        noise : float64 (n_shell,) weighted squared residuals of all images
         gated : two float64 (n_img,), cross and power terms of the scale estimate
         class_weight : float64 (n_img, n_class)
         offset2 : weighted squared offsets, square Angstrom
@@ -78,23 +80,25 @@ class HalfSums:
         n_slices : slices back-projected
         n_significant : int64 (n_img,)
         """
-        s, step, g = self.statistics, self._steps, batch.optics_group
-        s.noise[g] += rounded(noise.sum(axis=0), step.noise[g])
-        s.optics_weight[g] += rounded(class_weight.sum(), step.optics_weight[g])
+        step, g = self._steps, batch.optics_group
         scale = np.ones(batch.n_img)
         if self._plan.images.correct_scale:
             scale = np.maximum(self._plan.halves[batch.half].scale[batch.scale_group], MIN_SCALE)
         groups, member = np.unique(batch.scale_group, return_inverse=True)
         cross = np.bincount(member, gated[0] / scale).astype(np.float64)
         power = np.bincount(member, gated[1] / scale**2).astype(np.float64)
-        s.cross[groups] += rounded(cross, step.cross[groups])
-        s.power[groups] += rounded(power, step.power[groups])
-        s.class_weight += rounded(class_weight.sum(axis=0), step.class_weight)
         totals = np.array([
             offset2, norm.sum(), evidence.sum(), pmax.sum(), batch.n_img, n_slices,
             n_significant.sum(), 0.0,
         ])  # fmt: skip
-        s.totals += rounded(totals, step.totals)
+        s = self.statistics
+        with self._lock:
+            s.noise[g] += rounded(noise, step.noise[g])
+            s.optics_weight[g] += rounded(class_weight.sum(), step.optics_weight[g])
+            s.cross[groups] += rounded(cross, step.cross[groups])
+            s.power[groups] += rounded(power, step.power[groups])
+            s.class_weight += rounded(class_weight.sum(axis=0), step.class_weight)
+            s.totals += rounded(totals, step.totals)
 
     def arrays(self) -> list[NDArray[np.floating[Any]]]:
         """Bring everything to the host: the volume and the packed statistics."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +34,26 @@ def soft_sphere(
     Returns
     -------
     float64 (box_size,) * ndim, in 0..1
+        Discs are kept and shared, so they are read-only.
 
     Source
     ------
     RELION softMaskOutsideMap and solventFlatten.
     """
+    if ndim == 2:
+        return _soft_disc(box_size, float(radius_pix), float(edge_pix))
+    return _soft_ball(box_size, radius_pix, edge_pix, ndim)
+
+
+@lru_cache(maxsize=8)
+def _soft_disc(box_size: int, radius_pix: float, edge_pix: float) -> NDArray[np.float64]:
+    """Make the mask of images, which every batch asks for."""
+    disc = _soft_ball(box_size, radius_pix, edge_pix, 2)
+    disc.flags.writeable = False
+    return disc
+
+
+def _soft_ball(box_size: int, radius_pix: float, edge_pix: float, ndim: int) -> NDArray[np.float64]:
     radius = radius_grid(box_size, ndim)
     outer = radius_pix + edge_pix
     edge = 0.5 - 0.5 * np.cos(np.pi * (outer - radius) / edge_pix)

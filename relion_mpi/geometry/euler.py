@@ -28,12 +28,13 @@ def euler_to_matrix(rot_deg: ArrayLike, tilt_deg: ArrayLike, psi_deg: ArrayLike)
     -----
     Source: RELION euler.cpp, Euler_angles2matrix.
     """
-    rot, tilt, psi = np.broadcast_arrays(
-        *(np.radians(np.atleast_1d(np.asarray(a, float))) for a in (rot_deg, tilt_deg, psi_deg))
+    # Sines before broadcasting: often one of the angles is the same for all.
+    rot, tilt, psi = (
+        np.radians(np.atleast_1d(np.asarray(a, float))) for a in (rot_deg, tilt_deg, psi_deg)
     )
     ca, cb, cg = np.cos(rot), np.cos(tilt), np.cos(psi)
     sa, sb, sg = np.sin(rot), np.sin(tilt), np.sin(psi)
-    matrices = np.empty((*rot.shape, 3, 3))
+    matrices = np.empty((*np.broadcast_shapes(rot.shape, tilt.shape, psi.shape), 3, 3))
     matrices[..., 0, 0] = cg * cb * ca - sg * sa
     matrices[..., 0, 1] = cg * cb * sa + sg * ca
     matrices[..., 0, 2] = -cg * sb
@@ -124,11 +125,25 @@ def mean_axis_distance_deg(a: ArrayLike, b: ArrayLike, operators: ArrayLike) -> 
     -----
     Source: RELION healpix_sampling.cpp, calculateAngularDistance.
     """
-    first = np.asarray(a, np.float64).reshape(-1, 3, 3)
-    second = np.asarray(b, np.float64).reshape(-1, 3, 3)
-    n = max(len(first), len(second))
-    best = np.full(n, np.inf)
-    for operator in np.asarray(operators, np.float64).reshape(-1, 3, 3):
-        cosines = np.einsum("nij,nij->ni", *np.broadcast_arrays(first, second @ operator))
-        np.minimum(best, np.arccos(np.clip(cosines, -1.0, 1.0)).mean(axis=1), out=best)
+    first, second = np.broadcast_arrays(
+        np.asarray(a, np.float64).reshape(-1, 3, 3), np.asarray(b, np.float64).reshape(-1, 3, 3)
+    )
+    mates = np.asarray(operators, np.float64).reshape(-1, 3, 3)
+    if len(mates) == 1:
+        return np.asarray(np.degrees(_mean_axis_angle(first, second @ mates[0])))
+    # The sum of the three cosines of every mate.
+    trace = (second.transpose(0, 2, 1) @ first).reshape(-1, 9) @ mates.reshape(-1, 9).T
+    closest = trace.argmax(axis=1)
+    best = _mean_axis_angle(first, second @ mates[closest])
+    # Which mate is closest depends on the single angles, but few can be. The squared chords of the
+    # axes sum to s = 6 - 2 trace, no rotation gives one axis more than half of that, and arcs are
+    # longer than chords: the mean angle is sqrt(2 s) / 3 at least.
+    trace[np.arange(len(trace)), closest] = -np.inf
+    row, mate = np.nonzero(trace > (3.0 - 2.25 * best**2 - 1e-9)[:, None])
+    np.minimum.at(best, row, _mean_axis_angle(first[row], second[row] @ mates[mate]))
     return np.asarray(np.degrees(best))
+
+
+def _mean_axis_angle(first: Float64Array, second: Float64Array) -> Float64Array:
+    cosines = np.einsum("nij,nij->ni", first, second)
+    return np.asarray(np.arccos(np.clip(cosines, -1.0, 1.0)).mean(axis=1))

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.geometry.healpix import n_pixels
+from relion_mpi.sampling.direction_tree import DirectionTree, make_direction_tree
+from relion_mpi.sampling.near_pairs import find_pairs, nearest_pair, sort_pairs, turn_view
+from relion_mpi.sampling.pair_weights import PriorShape, psi_window, weigh_pairs
 
 if TYPE_CHECKING:
     from relion_mpi.sampling.orientations import OrientationGrid
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
-Int32Array = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,8 @@ class LocalSearch:
     orient
         int64 (total,) coarse orientation indices, grouped by direction, no index twice in an image.
     log_prior
-        float64 (total,) logarithm of the prior of each entry.
+        float64 (total,) logarithm of the prior of each entry, relative to the image's mean prior
+        (the normalisation of RELION's scores).
     """
 
     offsets: Int64Array
@@ -55,8 +57,8 @@ def local_orientations(
     A pair of a grid direction and a symmetry mate of the prior orientation is kept if their view
     directions are less than `cutoff` sigma apart. Its in-plane angles are those less than `cutoff`
     sigma from the angle at which the grid's rotation is closest to the mate. Priors are Gaussian in
-    both angles, normalised to 1 over the pairs and over the in-plane angles of each pair. If
-    nothing is in range the nearest is kept.
+    both angles; before they are divided by their mean over an image's entries, they sum to 1 over
+    the pairs and over the in-plane angles of each pair. If nothing is in range the nearest is kept.
 
     Parameters
     ----------
@@ -85,6 +87,9 @@ def local_orientations(
     purpose: RELION compares psi as a number, so it searches the wrong in-plane angles where rot is
     ill-defined (tilt near 0 and 180) and across the seams of the asymmetric unit. Here the window
     follows the rotation itself.
+
+    The work goes with the number of orientations found. It is done in the calling thread, without
+    Python's lock, so that other threads go on.
     """
     if not (sigma_deg > 0 and cutoff > 0):
         raise InputError(
@@ -92,179 +97,134 @@ def local_orientations(
             f"{cutoff:g}"
         )
     prior = np.ascontiguousarray(prior_matrices, np.float64).reshape(-1, 3, 3)
-    grid_matrices = _unperturbed_directions(grid)
-    views = np.ascontiguousarray(grid_matrices[:, 2, :])
-    operators = np.ascontiguousarray(grid.group.operators)
+    operators = np.ascontiguousarray(grid.group.operators, np.float64)
     sigma = math.radians(sigma_deg)
     window = min(cutoff * sigma, math.pi)
-
-    # The share of the sphere within the window, with room for the unevenness of small counts.
-    expected = 0.5 * (1.0 - math.cos(window)) * n_pixels(grid.order)
-    capacity = int(1.5 * expected) + 16
-    while True:
-        pair_dir = np.empty((len(prior), capacity), np.int32)
-        pair_mate = np.empty((len(prior), capacity), np.int32)
-        n_pair = _find_pairs(views, prior, operators, math.cos(window), pair_dir, pair_mate)
-        if n_pair.size == 0 or int(n_pair.max()) <= capacity:
-            break
-        capacity = int(n_pair.max())
-
-    n_psi_max = min(grid.n_psi, int(2.0 * window / math.radians(grid.psi_step_deg)) + 2)
-    starts = np.concatenate([[0], np.cumsum(n_pair * n_psi_max)])
-    orient = np.empty(starts[-1], np.int64)
-    log_prior = np.empty(starts[-1])
-    count = _fill_windows(
-        grid_matrices, prior, operators, sigma, window, grid.n_psi,
-        n_pair, pair_dir, pair_mate, starts, orient, log_prior,
-    )  # fmt: skip
-    offsets = np.concatenate([[0], np.cumsum(count)])
-    packed_orient, packed_log_prior = np.empty(offsets[-1], np.int64), np.empty(offsets[-1])
-    _pack(starts, offsets, orient, log_prior, packed_orient, packed_log_prior)
-    return LocalSearch(offsets, packed_orient, packed_log_prior)
+    inverse, step = 0.5 / sigma**2, 2.0 * math.pi / grid.n_psi
+    fall = math.exp(-2.0 * step * step * inverse)
+    shape = PriorShape(inverse, window, math.cos(window), grid.n_psi, step, fall)
+    # The share of the sphere within the window times in-plane angles, with some room.
+    n_near = 0.5 * (1.0 - shape.cos_window) * n_pixels(grid.order)
+    n_turn = min(grid.n_psi, window / math.pi * grid.n_psi + 1.0)
+    capacity = int(1.1 * len(prior) * (n_near + 1.0) * n_turn) + 16
+    offsets, orient, log_prior = _list(prior, operators, _tree(grid, window), shape, capacity)
+    return LocalSearch(offsets, orient[: offsets[-1]], log_prior[: offsets[-1]])
 
 
 @lru_cache(maxsize=2)
-def _unperturbed_directions(grid: OrientationGrid) -> Float64Array:
-    return euler_to_matrix(grid.rot_deg, grid.tilt_deg, 0.0)
+def _tree(grid: OrientationGrid, window_rad: float) -> DirectionTree:
+    return make_direction_tree(grid, window_rad)
 
 
-@numba.njit(parallel=True, cache=True)
-def _find_pairs(
-    views: Float64Array,
+@numba.njit(cache=True, nogil=True)
+def _list(
     prior: Float64Array,
     operators: Float64Array,
-    cos_window: float,
-    pair_dir: Int32Array,
-    pair_mate: Int32Array,
-) -> Int64Array:
-    """Store the (direction, mate) pairs in range, at least the nearest; return how many there are.
+    tree: DirectionTree,
+    shape: PriorShape,
+    capacity: int,
+) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Return offsets, orientations and log priors, the last two with unused ends.
 
-    A number larger than the width of the arrays says that they were too small.
+    `capacity` is the number of entries to expect.
     """
-    n_img, capacity, n_ops = prior.shape[0], pair_dir.shape[1], operators.shape[0]
-    n_pair = np.empty(n_img, np.int64)
-    for i in numba.prange(n_img):
-        mate_views = np.empty((n_ops, 3))
-        for m in range(n_ops):
-            for c in range(3):  # third row of prior @ operator
-                mate_views[m, c] = (
-                    prior[i, 2, 0] * operators[m, 0, c]
-                    + prior[i, 2, 1] * operators[m, 1, c]
-                    + prior[i, 2, 2] * operators[m, 2, c]
-                )
-        found, best, best_dir, best_mate = 0, -2.0, 0, 0
-        for d in range(views.shape[0]):
-            vx, vy, vz = views[d, 0], views[d, 1], views[d, 2]
-            for m in range(n_ops):
-                cosine = vx * mate_views[m, 0] + vy * mate_views[m, 1] + vz * mate_views[m, 2]
-                if cosine > cos_window:
-                    if found < capacity:
-                        pair_dir[i, found] = d
-                        pair_mate[i, found] = m
-                    found += 1
-                elif found == 0 and cosine > best:
-                    best, best_dir, best_mate = cosine, d, m
-        if found == 0:
-            pair_dir[i, 0] = best_dir
-            pair_mate[i, 0] = best_mate
-            found = 1
-        n_pair[i] = found
-    return n_pair
+    n_img, n_ops = prior.shape[0], operators.shape[0]
+    offsets = np.zeros(n_img + 1, np.int64)
+    orient, log_prior = np.empty(capacity, np.int64), np.empty(capacity)
+    mate_views = np.empty((n_ops, 3))
+    pairs, stack = np.empty(256, np.int64), np.empty(tree.begin.size, np.int64)
+    terms = np.empty((3, pairs.size))
+    for i in range(n_img):
+        turn_view(prior, i, operators, mate_views)
+        n = find_pairs(mate_views, tree, shape.cos_window, pairs, stack)
+        if n > pairs.size:
+            pairs, terms = np.empty(2 * n, np.int64), np.empty((3, 2 * n))
+            n = find_pairs(mate_views, tree, shape.cos_window, pairs, stack)
+        if n == 0:
+            pairs[0], n = nearest_pair(mate_views, tree.views), 1
+        repeats = sort_pairs(pairs, n, n_ops)
+        count = weigh_pairs(prior, i, operators, tree.matrices, pairs, n, shape, terms)
+        start = offsets[i]
+        if start + count > orient.size:
+            more = max(count, orient.size)
+            orient, log_prior = _longer(orient, more), _longer(log_prior, more)
+        if repeats:
+            count = _write_merged(pairs, n, n_ops, shape, terms, start, orient, log_prior)
+        else:
+            _write(pairs, n, n_ops, shape, terms, math.log(count), start, orient, log_prior)
+        offsets[i + 1] = start + count
+    return offsets, orient, log_prior
 
 
-@numba.njit(cache=True)
-def _relative_rotation(
-    view_matrix: Float64Array, prior: Float64Array, operator: Float64Array
-) -> tuple[float, float]:
-    """Return the angle between the view directions and the in-plane angle of closest rotation."""
-    mate = prior @ operator
-    m = view_matrix @ mate.T
-    # The trace of Rz(psi) m is cos(psi) (m00 + m11) + sin(psi) (m10 - m01) + m22: largest at this
-    # psi.
-    psi = math.atan2(m[1, 0] - m[0, 1], m[0, 0] + m[1, 1])
-    # hypot keeps small angles accurate where acos(m22) would not.
-    return math.atan2(math.hypot(m[2, 0], m[2, 1]), m[2, 2]), psi
+@numba.njit(cache=True, nogil=True)
+def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
+    """Copy an array into one with room for more entries."""
+    out = np.empty(array.size + more, array.dtype)
+    out[: array.size] = array
+    return out
 
 
-@numba.njit(cache=True)
-def _psi_window(psi: float, window: float, n_psi: int) -> tuple[int, int]:
-    """Return the first and the number of in-plane angles within the window, at least one."""
-    step = 2.0 * math.pi / n_psi
-    first = math.floor((psi - window) / step) + 1
-    last = math.ceil((psi + window) / step) - 1
-    if last < first:
-        return round(psi / step), 1
-    return first, min(last - first + 1, n_psi)
-
-
-@numba.njit(parallel=True, cache=True)
-def _fill_windows(  # noqa: PLR0913, PLR0917 - a kernel takes its arrays one by one
-    grid_matrices: Float64Array,
-    prior: Float64Array,
-    operators: Float64Array,
-    sigma: float,
-    window: float,
-    n_psi: int,
-    n_pair: Int64Array,
-    pair_dir: Int32Array,
-    pair_mate: Int32Array,
-    starts: Int64Array,
+@numba.njit(cache=True, nogil=True)
+def _write(  # noqa: PLR0913, PLR0917 - a kernel takes its arrays one by one
+    pairs: Int64Array,
+    n: int,
+    n_ops: int,
+    shape: PriorShape,
+    terms: Float64Array,
+    log_count: float,
+    end: int,
     orient: Int64Array,
     log_prior: Float64Array,
-) -> Int64Array:
-    """Write orientations and log priors of each image from `starts[i]` on; return how many."""
-    count = np.empty(prior.shape[0], np.int64)
-    inverse = 0.5 / sigma**2
-    step = 2.0 * math.pi / n_psi
-    for i in numba.prange(prior.shape[0]):
-        tilts, psis = np.empty(n_pair[i]), np.empty(n_pair[i])
-        for k in range(n_pair[i]):
-            tilts[k], psis[k] = _relative_rotation(
-                grid_matrices[pair_dir[i, k]], prior[i], operators[pair_mate[i, k]]
-            )
-        # Relative to the nearest pair, so that a single far pair does not underflow.
-        nearest2 = tilts.min() ** 2
-        log_sum_dir = math.log(np.exp(-(tilts**2 - nearest2) * inverse).sum())
-        end = starts[i]
-        same_direction = end
-        for k in range(n_pair[i]):
-            direction = pair_dir[i, k]
-            if k > 0 and direction != pair_dir[i, k - 1]:
-                same_direction = end
-            first, n = _psi_window(psis[k], window, n_psi)
-            nearest_psi2, sum_psi = (step * np.round(psis[k] / step) - psis[k]) ** 2, 0.0
-            for j in range(first, first + n):
-                sum_psi += math.exp(-((j * step - psis[k]) ** 2 - nearest_psi2) * inverse)
-            log_pair = -(tilts[k] ** 2 - nearest2) * inverse - log_sum_dir - math.log(sum_psi)
-            before = end
-            for j in range(first, first + n):
-                index = direction * n_psi + j % n_psi
-                value = log_pair - ((j * step - psis[k]) ** 2 - nearest_psi2) * inverse
-                # Windows of two mates overlap near symmetry axes only: the closer mate counts.
-                at = same_direction
-                while at < before and orient[at] != index:
-                    at += 1
-                if at == before:
-                    orient[end] = index
-                    log_prior[end] = value
-                    end += 1
-                elif value > log_prior[at]:
-                    log_prior[at] = value
-        count[i] = end - starts[i]
-    return count
-
-
-@numba.njit(parallel=True, cache=True)
-def _pack(
-    starts: Int64Array,
-    offsets: Int64Array,
-    orient: Int64Array,
-    log_prior: Float64Array,
-    packed_orient: Int64Array,
-    packed_log_prior: Float64Array,
 ) -> None:
-    """Copy the used parts of the scratch arrays together."""
-    for i in numba.prange(offsets.shape[0] - 1):
-        n = offsets[i + 1] - offsets[i]
-        packed_orient[offsets[i] : offsets[i + 1]] = orient[starts[i] : starts[i] + n]
-        packed_log_prior[offsets[i] : offsets[i + 1]] = log_prior[starts[i] : starts[i] + n]
+    """Write the entries of an image whose pairs are all of different directions, from `end` on."""
+    step = shape.step
+    for k in range(n):
+        psi, base = terms[1, k], pairs[k] // n_ops * shape.n_psi
+        first, n_turn = psi_window(psi, shape)
+        nearest2 = (round(psi / step) * step - psi) ** 2
+        log_pair = terms[0, k] + log_count + nearest2 * shape.inverse
+        turn = first % shape.n_psi
+        for j in range(first, first + n_turn):
+            orient[end] = base + turn
+            log_prior[end] = log_pair - (j * step - psi) ** 2 * shape.inverse
+            end += 1
+            turn = turn + 1 if turn + 1 < shape.n_psi else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _write_merged(
+    pairs: Int64Array,
+    n: int,
+    n_ops: int,
+    shape: PriorShape,
+    terms: Float64Array,
+    start: int,
+    orient: Int64Array,
+    log_prior: Float64Array,
+) -> int:
+    """Write the entries of an image from `start` on, each orientation once; return how many.
+
+    Windows of two mates overlap near symmetry axes only: the closer mate counts.
+    """
+    end, same_direction = start, start
+    for k in range(n):
+        if k > 0 and pairs[k] // n_ops != pairs[k - 1] // n_ops:
+            same_direction = end
+        before = end
+        _write(pairs[k:], 1, n_ops, shape, terms[:, k:], 0.0, end, orient, log_prior)
+        for entry in range(end, end + psi_window(terms[1, k], shape)[1]):
+            at = same_direction
+            while at < before and orient[at] != orient[entry]:
+                at += 1
+            if at == before:
+                orient[end], log_prior[end] = orient[entry], log_prior[entry]
+                end += 1
+            else:
+                log_prior[at] = max(log_prior[at], log_prior[entry])
+    total = 0.0
+    for entry in range(start, end):
+        total += math.exp(log_prior[entry])
+    log_mean = math.log(total / (end - start))
+    for entry in range(start, end):
+        log_prior[entry] -= log_mean
+    return end - start

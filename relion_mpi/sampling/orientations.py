@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.geometry import healpix
@@ -95,8 +97,8 @@ class OrientationGrid:
         return nominal_step_deg(self.order + self.oversampling)
 
     def coarse_directions(self) -> Float64Array:
-        """Return A(rot, tilt, 0) Q of the coarse directions, float64 (n_dir, 3, 3)."""
-        return euler_to_matrix(self.rot_deg, self.tilt_deg, 0.0) @ self.perturbation_matrix()
+        """Return A(rot, tilt, 0) Q of the coarse directions, float64 (n_dir, 3, 3), shared."""
+        return _coarse_directions(self)
 
     def coarse_psi_rad(self) -> Float64Array:
         """Return the coarse in-plane angles, float64 (n_psi,) radians."""
@@ -105,11 +107,10 @@ class OrientationGrid:
     def fine_directions(self) -> Float64Array:
         """Return A(rot, tilt, 0) Q of the fine directions, float64 (n_dir * 4**oversampling, 3, 3).
 
-        Child j of direction d is at `d * 4**oversampling + j`.
+        Child j of direction d is at `d * 4**oversampling + j`. Shared, like the coarse ones: they
+        are many, and the same for all optics groups.
         """
-        pixels = healpix.children(self.healpix_pixel, self.oversampling).reshape(-1)
-        rot_deg, tilt_deg = healpix.angles_of_pixels(self.order + self.oversampling, pixels)
-        return euler_to_matrix(rot_deg, tilt_deg, 0.0) @ self.perturbation_matrix()
+        return _fine_directions(self)
 
     def fine_psi_rad(self) -> Float64Array:
         """Return the fine in-plane angles, float64 (n_psi * 2**oversampling,) radians.
@@ -135,7 +136,7 @@ class OrientationGrid:
         """
         i_dir, i_psi = np.divmod(np.asarray(orient, np.int64), self.n_psi)
         angles = (self.rot_deg[i_dir], self.tilt_deg[i_dir], self.psi_deg[i_psi])
-        return euler_to_matrix(*angles) @ self.perturbation_matrix()
+        return _turned(euler_to_matrix(*angles), self)
 
     def fine_matrices(self, fine_direction: ArrayLike, fine_psi: ArrayLike) -> Float64Array:
         """Return the perturbed rotations of fine orientations.
@@ -157,12 +158,30 @@ class OrientationGrid:
         pixels = self.healpix_pixel[i_dir] * self.n_fine_dir_each + within[child]
         rot_deg, tilt_deg = healpix.angles_of_pixels(self.order + self.oversampling, pixels)
         psi_deg = np.degrees(self.fine_psi_rad()[np.asarray(fine_psi, np.int64)])
-        return euler_to_matrix(rot_deg, tilt_deg, psi_deg) @ self.perturbation_matrix()
+        return _turned(euler_to_matrix(rot_deg, tilt_deg, psi_deg), self)
 
     def perturbation_matrix(self) -> Float64Array:
         """Return Q, the rotation (3, 3) that perturbs every grid point alike."""
         angle_deg = self.perturbation * self.step_deg
         return np.asarray(euler_to_matrix(angle_deg, angle_deg, angle_deg)[0])
+
+
+def _turned(matrices: Float64Array, grid: OrientationGrid) -> Float64Array:
+    """Multiply rotations by the perturbation Q of a grid."""
+    # One product of all rows: a product a matrix takes seven times as long.
+    return (matrices.reshape(-1, 3) @ grid.perturbation_matrix()).reshape(-1, 3, 3)
+
+
+@lru_cache(maxsize=1)
+def _coarse_directions(grid: OrientationGrid) -> Float64Array:
+    return _turned(euler_to_matrix(grid.rot_deg, grid.tilt_deg, 0.0), grid)
+
+
+@lru_cache(maxsize=1)
+def _fine_directions(grid: OrientationGrid) -> Float64Array:
+    pixels = healpix.children(grid.healpix_pixel, grid.oversampling).reshape(-1)
+    rot_deg, tilt_deg = healpix.angles_of_pixels(grid.order + grid.oversampling, pixels)
+    return _turned(euler_to_matrix(rot_deg, tilt_deg, 0.0), grid)
 
 
 def nominal_step_deg(order: int) -> float:
@@ -234,12 +253,7 @@ def make_orientation_grid(
     if not 0 < wanted_deg <= 360:
         raise InputError(f"psi step {wanted_deg:g} degrees must lie in (0, 360]")
     n_psi = math.ceil(360.0 / wanted_deg - 1e-9)
-    rot_deg, tilt_deg = healpix.pixel_angles(order)
-    pixel = np.flatnonzero(
-        in_asymmetric_unit(group, rot_deg, tilt_deg) & _within_tilt_limit(tilt_deg, limit_tilt_deg)
-    )
-    if group.n_ops > 1 and len(pixel) < _SEAM_REMOVAL_BELOW:
-        pixel = pixel[_first_of_orbits(directions(rot_deg[pixel], tilt_deg[pixel]), group, order)]
+    pixel, rot_deg, tilt_deg = _different_directions(order, group, limit_tilt_deg)
     if len(pixel) == 0:
         raise InputError(
             f"HEALPix order {order} has no view direction in the asymmetric unit of {group.name} "
@@ -252,10 +266,30 @@ def make_orientation_grid(
         psi_step_deg=360.0 / n_psi,
         perturbation=float(perturbation),
         healpix_pixel=pixel,
-        rot_deg=rot_deg[pixel],
-        tilt_deg=tilt_deg[pixel],
+        rot_deg=rot_deg,
+        tilt_deg=tilt_deg,
         psi_deg=np.arange(n_psi, dtype=np.float64) * (360.0 / n_psi),
     )
+
+
+@lru_cache(maxsize=8)
+def _different_directions(
+    order: int, group: PointGroup, limit_tilt_deg: float
+) -> tuple[Int64Array, Float64Array, Float64Array]:
+    """Return pixels, rot and tilt without symmetry-equivalents; grids of all iterations share them.
+
+    The arrays are read-only.
+    """
+    rot_deg, tilt_deg = healpix.pixel_angles(order)
+    pixel = np.flatnonzero(
+        in_asymmetric_unit(group, rot_deg, tilt_deg) & _within_tilt_limit(tilt_deg, limit_tilt_deg)
+    )
+    if group.n_ops > 1 and 0 < len(pixel) < _SEAM_REMOVAL_BELOW:
+        pixel = pixel[_first_of_orbits(directions(rot_deg[pixel], tilt_deg[pixel]), group, order)]
+    found = pixel, rot_deg[pixel], tilt_deg[pixel]
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def _within_tilt_limit(tilt_deg: Float64Array, limit_tilt_deg: float) -> NDArray[np.bool_]:
@@ -270,13 +304,21 @@ def _within_tilt_limit(tilt_deg: Float64Array, limit_tilt_deg: float) -> NDArray
 def _first_of_orbits(view: Float64Array, group: PointGroup, order: int) -> Int64Array:
     """Return the indices of directions that are not near a mate of a kept earlier one."""
     cos_near = math.cos(0.5 * healpix.max_pixel_radius_rad(order))
-    kept = np.ones(len(view), bool)
-    near = np.zeros((len(view), len(view)), bool)
+    chord = math.sqrt(2.0 - 2.0 * cos_near) * (1.0 + 1e-9)
+    tree = cKDTree(view)
+    pairs: set[tuple[int, int]] = set()  # (later, earlier)
     for operator in group.operators:
-        near |= (view @ operator) @ view.T > cos_near
-    # Only pairs on a seam are near each other, so this loop does almost nothing.
-    for later, earlier in np.argwhere(
-        np.tril(near, -1)
-    ):  # sorted by the later one: `earlier` is settled
+        mates = view @ operator
+        # The few mates that fall back into the unit.
+        rows = np.flatnonzero(np.isfinite(tree.query(mates, distance_upper_bound=chord)[0]))
+        for row, near in zip(rows, tree.query_ball_point(mates[rows], chord), strict=True):
+            cosines = view[near] @ mates[row]
+            pairs |= {
+                (int(row), k)
+                for k, cosine in zip(near, cosines, strict=True)
+                if k < row and cosine > cos_near
+            }
+    kept = np.ones(len(view), bool)
+    for later, earlier in sorted(pairs):  # by the later one: `earlier` is settled
         kept[later] &= not kept[earlier]
     return np.flatnonzero(kept)

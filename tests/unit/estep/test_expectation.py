@@ -39,7 +39,7 @@ def at_grid_points(estep, n, seed=0, noise=0.0, reach=3):
 
 def run(estep, images, particles):
     sums = HalfSums(estep.backend, estep.plan, 0)
-    return estep.run(particles, images, sums), sums
+    return estep.run(estep.prepare(particles, images), sums), sums
 
 
 def distance(result, matrices):
@@ -99,14 +99,34 @@ def test_the_norm_is_the_deviation_of_the_residual():
 def test_sums_do_not_depend_on_how_particles_are_batched():
     estep = expectation(3.0**2 / (2 * BOX**2))
     images, particles, _, _ = at_grid_points(estep, 6, seed=4, noise=3.0)
-    names = [n for n in type(particles).__dataclass_fields__ if n not in ("half", "optics_group")]
     found = []
     for order in ([0, 1, 2, 3, 4, 5], [4, 2, 5, 0, 3, 1]):
         sums = HalfSums(estep.backend, estep.plan, 0)
         for i in order:
-            rows = slice(i, i + 1)
-            one = replace(particles, **{n: getattr(particles, n)[rows] for n in names})
-            estep.run(one, images[rows], sums)
+            one = estep.prepare(particles.part(i, i + 1), images[i : i + 1])
+            estep.run(one, sums)
         found.append(sums.arrays())
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_too_large_for_the_memory_is_done_in_parts():
+    estep = expectation(SIGMA2)
+    images, particles, _, _ = at_grid_points(estep, 5, noise=0.1)
+    whole, expected = run(estep, images, particles)
+    do = estep.backend.prepare
+    asked = []
+
+    def short_of_memory(images, *rest):
+        asked.append(len(images))
+        if len(images) > 2:
+            raise MemoryError
+        return do(images, *rest)
+
+    estep.backend.prepare = short_of_memory
+    parts, found = run(estep, images, particles)
+    assert asked == [5, 2, 3, 1, 2]
+    for name in ("euler_deg", "origin_angst", "n_significant", "max_value_prob"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name))
+    # What a batch adds is rounded to steps far below float32.
+    np.testing.assert_allclose(found.statistics.packed(), expected.statistics.packed(), rtol=1e-7)

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 from factories.optics import optics_groups
+from factories.plans import batch
 
-from relion_mpi.estep.geometry import image_geometry, model_shells
+from relion_mpi.estep.geometry import (
+    batch_optics,
+    components_per_pixel,
+    image_geometry,
+    model_shells,
+)
+from relion_mpi.estep.plan import ImageOptions
+from relion_mpi.fourier.shells import pixels_per_shell
 
 
 def test_the_model_s_own_images_use_its_pixels():
@@ -62,3 +70,42 @@ def test_power_and_likelihood_agree_on_the_shell_of_a_pixel():
     np.testing.assert_array_equal(of_pixels[inside], geometry.shell[inside])
     counts = np.bincount(shells[shells >= 0], minlength=21)
     assert (counts > 0).all()  # no model shell goes without pixels
+
+
+def test_images_like_the_model_have_a_component_for_each_pixel():
+    assert (components_per_pixel(32, 3.0, 32, 3.0) == 1).all()
+
+
+def test_pixels_of_a_smaller_box_stand_for_as_many_components_as_the_model_has():
+    # 12 x 3 Angstrom beside 32 x 3: fewer pixels, some shells without any.
+    shells = model_shells(12, 3.0, 96.0, 17)
+    sums = np.bincount(shells[shells >= 0], minlength=17) * components_per_pixel(12, 3.0, 32, 3.0)
+    filled = np.isin(np.arange(17), shells)
+    np.testing.assert_allclose(sums[filled], pixels_per_shell(32)[filled])
+    assert 0 < filled.sum() < 17
+    assert (sums[~filled] == 0).all()
+
+
+def test_aberrations_are_made_once_for_all_batches_of_a_group():
+    optics = optics_groups(beam_tilt_mrad=np.array([[0.5, 0.2]]), even_zernike=[np.full(9, 0.1)])
+    geometry = image_geometry(optics, 0, 32, 3.0, 32, 32)
+    first, second = (
+        batch_optics(optics, batch(n), geometry, np.ones(n), ImageOptions(80.0)) for n in (3, 5)
+    )
+    assert first.phase is second.phase
+    assert first.gamma_offset is second.gamma_offset
+    assert second.ctf_coefficients.shape == (5, 8)
+
+
+def test_aberrations_are_those_of_the_optics_and_pixels_at_hand():
+    phases = []
+    for tilt, size in ((0.5, 32), (0.9, 32), (0.5, 20), (0.0, 32)):
+        optics = optics_groups(beam_tilt_mrad=np.array([[tilt, 0.0]]))
+        geometry = image_geometry(optics, 0, 32, 3.0, size, size)
+        phases.append(
+            batch_optics(optics, batch(2), geometry, np.ones(2), ImageOptions(80.0)).phase
+        )
+        if tilt:
+            assert phases[-1].size == geometry.n_pix
+    assert not np.allclose(phases[0], phases[1])
+    assert phases[3] is None

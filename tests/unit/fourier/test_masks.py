@@ -21,6 +21,14 @@ def test_the_soft_mask_has_the_edge_of_relion():
     assert background[19] == 1
 
 
+def test_discs_are_shared_and_cannot_be_changed():
+    disc = soft_sphere(16, 5, 2.0, 2)
+    assert soft_sphere(16, 5.0, 2, 2) is disc
+    with pytest.raises(ValueError, match="read-only"):
+        disc[0, 0] = 1.0
+    soft_sphere(16, 5, 2.0, 3)[0, 0, 0] = 1.0
+
+
 def test_interpolation_rolls_off_as_sinc_squared_of_the_radius():
     roll = sinc_squared(32, 2, 3)
     for radius, expected in ((1, 0.99919707), (8, 0.94964125), (16, 0.81056947)):

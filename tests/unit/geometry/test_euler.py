@@ -78,3 +78,15 @@ def test_mates_multiply_from_the_map_side():
     group = point_group("C2")
     image_side = group.operators[1] @ a  # turns the image: another projection
     assert mean_axis_distance_deg(a, image_side, group.operators)[0] > 30.0
+
+
+@pytest.mark.parametrize("name", ["C1", "D7", "O", "I1"])
+@pytest.mark.parametrize("change_deg", [1.0, 40.0, 300.0])
+def test_the_closest_mate_is_that_of_a_comparison_with_all(name: str, change_deg: float):
+    operators = point_group(name).operators
+    angles = np.stack(random_angles(200))
+    a = euler_to_matrix(*angles)
+    b = euler_to_matrix(*(angles + np.random.default_rng(2).normal(0, change_deg, angles.shape)))
+    cosines = np.einsum("nij,rnij->rni", a, b @ operators[:, None])
+    expected = np.degrees(np.arccos(np.clip(cosines, -1, 1))).mean(axis=2).min(axis=0)
+    assert np.allclose(mean_axis_distance_deg(a, b, operators), expected, atol=1e-9)

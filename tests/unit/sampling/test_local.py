@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -55,12 +57,59 @@ def test_no_orientation_occurs_twice(name: str):
         assert len(set(orient)) == len(orient) > 0
 
 
-@pytest.mark.parametrize("name", ["C1", "I1"])
-def test_priors_of_an_image_sum_to_one(name: str):
+@pytest.mark.parametrize(("name", "order"), [("C1", 1), ("D2", 3), ("T", 4), ("I1", 5)])
+def test_the_directions_in_range_are_those_of_a_comparison_with_all(name: str, order: int):
+    grid = make_orientation_grid(order, point_group(name))
+    sigma, priors = 60.0 / 2**order, random_rotations(40)
+    search = local_orientations(grid, priors, sigma)
+    views = euler_to_matrix(grid.rot_deg, grid.tilt_deg, 0.0)[:, 2]
+    for i, prior in enumerate(priors):
+        cosine = (views @ (prior @ grid.group.operators)[:, 2].T).max(axis=1)
+        expected = np.flatnonzero(cosine > np.cos(np.radians(3 * sigma)))
+        found = of_image(search, i)[0] // grid.n_psi
+        assert np.array_equal(found[np.diff(found, prepend=-1) != 0], expected)  # and in order
+
+
+@pytest.mark.parametrize("name", ["C1", "D2", "I1"])
+def test_priors_of_an_image_have_a_mean_of_one(name: str):
     grid = make_orientation_grid(4, point_group(name))
-    search = local_orientations(grid, random_rotations(20), 3.75)
+    poles = euler_to_matrix([0.0, 20.0], [1.0, 179.0], 30.0)  # there windows of mates overlap
+    search = local_orientations(grid, np.concatenate([random_rotations(20), poles]), 3.75)
     total = np.add.reduceat(np.exp(search.log_prior), search.offsets[:-1])
-    assert np.allclose(total, 1.0)
+    assert np.allclose(total, np.diff(search.offsets))
+
+
+def test_an_orientation_near_two_mates_has_the_prior_of_the_closer_one():
+    # The prior looks along the twofold axis but for a degree: both mates see all directions.
+    grid = make_orientation_grid(3, point_group("C2"))
+    prior = euler_to_matrix([3.0], [1.0], [11.0])
+    orient, log_prior = of_image(local_orientations(grid, prior, 60.0), 0)
+    i_dir, i_psi = np.divmod(orient, grid.n_psi)
+    assert len(orient) == grid.n_orient
+    matrices, psi = euler_to_matrix(grid.rot_deg, grid.tilt_deg, 0.0), np.radians(grid.psi_deg)
+    best = np.full(len(orient), -np.inf)
+    for operator in grid.group.operators:
+        m = matrices @ (prior[0] @ operator).T
+        tilt = np.arccos(np.clip(m[:, 2, 2], -1, 1))
+        closest = np.arctan2(m[:, 1, 0] - m[:, 0, 1], m[:, 0, 0] + m[:, 1, 1])
+        turn = np.angle(np.exp(1j * (psi[i_psi] - closest[i_dir])))
+        every = np.angle(np.exp(1j * (psi - closest[:, None])))
+        width = 2 * np.radians(60.0) ** 2
+        log_sum = np.log(np.exp(-(every**2) / width).sum(axis=1))
+        best = np.maximum(best, -(tilt[i_dir] ** 2 + turn**2) / width - log_sum[i_dir])
+    assert np.allclose(log_prior - log_prior.max(), best - best.max())
+
+
+def test_several_threads_at_once_find_the_same():
+    grid = make_orientation_grid(4, point_group("D2"))
+    parts = [random_rotations(200, seed) for seed in range(8)]
+    alone = [local_orientations(grid, part, 3.75) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda part: local_orientations(grid, part, 3.75), parts))
+    for a, b in zip(alone, together, strict=True):
+        assert np.array_equal(a.offsets, b.offsets)
+        assert np.array_equal(a.orient, b.orient)
+        assert np.array_equal(a.log_prior, b.log_prior)
 
 
 def test_prior_falls_as_a_gaussian_of_both_angles():
