@@ -1,5 +1,5 @@
-"""Arrays and kernels behind one narrow interface; `select_backend` is the only way in."""
+"""Arrays and kernels behind two narrow interfaces, of the E-step and of the M-step."""
 
-from relion_mpi.backend.select import select_backend
+from relion_mpi.backend.select import select_backend, select_volumes, volumes_that_fit
 
-__all__ = ["select_backend"]
+__all__ = ["select_backend", "select_volumes", "volumes_that_fit"]

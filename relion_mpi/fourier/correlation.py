@@ -58,6 +58,27 @@ def shell_correlation(
     float64 (last_shell + 1,)
         0 where a shell is empty or has no power; 1 at shell 0.
     """
+    return correlation_of(shell_powers(first, second, shells, last_shell))
+
+
+def shell_powers(
+    first: NDArray[np.complexfloating],
+    second: NDArray[np.complexfloating],
+    shells: NDArray[np.integer],
+    last_shell: int,
+) -> NDArray[np.float64]:
+    """Sum products of two lists of Fourier coefficients by shell.
+
+    Parameters
+    ----------
+    first, second, shells, last_shell
+        As for `shell_correlation`.
+
+    Returns
+    -------
+    float64 (3, last_shell + 1)
+        Sums of Re(a conj(b)), of |a|^2 and of |b|^2.
+    """
     keep = (shells >= 0) & (shells <= last_shell)
     shells = shells[keep]
 
@@ -67,8 +88,24 @@ def shell_correlation(
 
     a, b = first[keep], second[keep]
     cross = total((a * b.conj()).real)
-    power = np.sqrt(total(np.abs(a) ** 2) * total(np.abs(b) ** 2))
-    fsc = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
+    return np.stack([cross, total(np.abs(a) ** 2), total(np.abs(b) ** 2)])
+
+
+def correlation_of(powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn products summed by shell into a correlation.
+
+    Parameters
+    ----------
+    powers : float64 (3, n_shell)
+        From `shell_powers`.
+
+    Returns
+    -------
+    float64 (n_shell,)
+        0 where a shell is empty or has no power; 1 at shell 0.
+    """
+    cross, power = powers[0], np.sqrt(powers[1] * powers[2])
+    fsc: NDArray[np.float64] = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
     fsc[0] = 1.0
     return fsc
 

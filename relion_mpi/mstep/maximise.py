@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relion_mpi.backend.select import select_volumes
 from relion_mpi.core.errors import NumericalError
-from relion_mpi.mstep.grid import FourierSums, join_low_resolution
 from relion_mpi.mstep.reconstruct import reconstruct
 from relion_mpi.mstep.solvent_fsc import solvent_corrected_fsc
 from relion_mpi.mstep.spectra import half_set_fsc, spectra_from_fsc
-from relion_mpi.mstep.symmetrise import apply_point_group, enforce_friedel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.volumes import FourierSums, VolumeBackend
     from relion_mpi.mstep.spectra import ShellSpectra
 
 
@@ -66,31 +66,35 @@ def symmetrised(
     box_size: int,
     r_max: int,
     padding: int,
+    backend: VolumeBackend | None = None,
 ) -> FourierSums:
     """Turn reduced sums of one class into symmetrised data and weights.
 
     Parameters
     ----------
-    volume : float64 (size, size, size // 2 + 1, 3)
+    volume : float64 (n_kept, 3), rows of `relion_mpi.fourier.half_ball`
     operators : float64 (n, 3, 3)
     box_size, r_max, padding
         Geometry of the grid.
+    backend
+        Holds the sums and works on them from here on; the CPU unless given.
 
     Raises
     ------
     NumericalError
         If the sums are not finite or no particle contributed.
     """
-    if not np.isfinite(volume).all():
+    backend = backend or select_volumes("cpu")
+    found = backend.upload(volume, box_size, r_max, padding)
+    if not found.finite:
         msg = "the Fourier sums contain NaN or infinite values after the E-step"
         raise NumericalError(msg)
-    sums = FourierSums.from_interleaved(volume, box_size, r_max, padding)
-    if not sums.weight.any():
+    if not found.any_weight:
         msg = "no particle contributed to the reconstruction: all weights are zero"
         raise NumericalError(msg)
-    enforce_friedel(sums)
-    apply_point_group(sums, operators)
-    return sums
+    backend.enforce_friedel(found.sums)
+    backend.apply_point_group(found.sums, operators)
+    return found.sums
 
 
 def maximise_halves(
@@ -107,7 +111,8 @@ def maximise_halves(
     Parameters
     ----------
     first, second
-        Symmetrised sums of the half-sets; their low resolution is joined in place.
+        Symmetrised sums of the half-sets, of one backend. They are used up: their low resolution
+        is joined, and in the last iteration the second is added to the first.
     current_resolution
         1/Angstrom before this iteration.
     pixel_size_angst
@@ -130,7 +135,7 @@ def maximise_halves(
         )
     if options.join_below_angst > 0:
         limit_angst = max(options.join_below_angst, 1.0 / max(current_resolution, 1e-9))
-        join_low_resolution(
+        first.backend.join_low_resolution(
             first, second, min(int(np.ceil(box * pixel_size_angst / limit_angst)), first.r_max)
         )
     fsc = half_set_fsc(first, second)
@@ -148,11 +153,9 @@ def maximise_halves(
             maps.append(_regularised(sums, mine, options))
     joined = None
     if last:
-        both = FourierSums(
-            first.data + second.data, first.weight + second.weight, box, first.r_max, first.padding
-        )
-        mine = spectra_from_fsc(both, fsc, options.tau2_fudge, joined=True)
-        joined = _regularised(both, mine, options), mine
+        first.backend.add(first, second)
+        mine = spectra_from_fsc(first, fsc, options.tau2_fudge, joined=True)
+        joined = _regularised(first, mine, options), mine
     return Maximised(tuple(maps), tuple(spectra), fsc, joined, unfiltered)
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relion_mpi.fourier.correlation import shell_correlation
-from relion_mpi.fourier.shells import round_half_away
-from relion_mpi.mstep.voxels import downsample, shell_sums
+from relion_mpi.fourier.correlation import correlation_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from relion_mpi.mstep.grid import FourierSums
+    from relion_mpi.backend.volumes import FourierSums
 
 MIN_FSC, MAX_FSC = 0.001, 0.999
 
@@ -49,19 +47,8 @@ def half_set_fsc(first: FourierSums, second: FourierSums) -> NDArray[np.float64]
     ------
     RELION getDownsampledAverage and calculateDownSampledFourierShellCorrelation.
     """
-    side = 2 * (first.r_max + 1) + 1
-    averages = [
-        downsample(sums.data, sums.weight, sums.padding, sums.reach, side)
-        for sums in (first, second)
-    ]
-    axis = (np.arange(side) - side // 2) ** 2
-    radius = np.sqrt(axis[:, None, None] + axis[:, None] + np.arange(side // 2 + 1) ** 2)
-    shells = round_half_away(radius)
-    shells[radius > first.r_max] = -1
     fsc = np.zeros(first.box_size // 2 + 1)
-    fsc[: first.r_max + 1] = shell_correlation(
-        averages[0].ravel(), averages[1].ravel(), shells.ravel(), first.r_max
-    )
+    fsc[: first.r_max + 1] = correlation_of(first.backend.shell_powers(first, second))
     return fsc
 
 
@@ -116,10 +103,7 @@ def _noise_and_coverage(
     sums: FourierSums, prior: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Inverse mean weight, and share of voxels that outweigh the inverse prior, per shell."""
-    factor = sums.oversampling_correction
-    total, count, above = shell_sums(
-        sums.weight, prior, sums.reach, sums.padding, factor, sums.box_size // 2 + 1
-    )
+    total, count, above = sums.backend.shell_sums(sums, prior)
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     sigma2 = np.divide(1.0, mean, out=np.zeros_like(mean), where=mean > 1e-10)
     return sigma2, np.divide(above, count, out=np.zeros_like(above), where=count > 0)
