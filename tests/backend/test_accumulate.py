@@ -10,6 +10,7 @@ from factories.maps import blob_map
 from factories.pixels import geometry, no_optics
 from factories.poses import random_matrices, sums_at
 from factories.problem import BOX, N_PSI, BruteForce, problem
+from factories.sums import whole
 
 from relion_mpi.fourier.masks import sinc_squared
 
@@ -40,7 +41,8 @@ def test_back_projection_is_the_adjoint_of_projection(backend, eps):
     values = np.fft.fft2(np.fft.ifftshift(images.astype(float), axes=(1, 2))) / box**2
     values = values[:, pixels.y, pixels.x]
     host = sums_at(backend, images, matrices, np.zeros((n, 2)), pixels, no_optics(n))
-    data = host.volume[0, ..., 0].astype(float) + 1j * host.volume[0, ..., 1]
+    sums = whole(host.volume[0]).astype(float)
+    data = sums[..., 0] + 1j * sums[..., 1]
 
     references = backend.load_references(volume[None], box // 2, 2)
     projected = backend.project(references, matrices, pixels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from factories.poses import no_mask, sums_at
+from factories.sums import whole
 
 
 def back_projected(backend, image, geometry, optics, shift=(0.0, 0.0)):
@@ -19,7 +20,7 @@ def back_projected(backend, image, geometry, optics, shift=(0.0, 0.0)):
 
 def read_plane(host, geometry):
     """Complex data and weights at the voxels of the listed pixels."""
-    volume = np.asarray(host.volume[0], float)
+    volume = whole(np.asarray(host.volume[0], float))
     origin = volume.shape[0] // 2
     voxel = volume[origin, origin + 2 * geometry.y, 2 * geometry.x]
     return voxel[:, 0] + 1j * voxel[:, 1], voxel[:, 2]
