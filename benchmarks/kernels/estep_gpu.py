@@ -1,19 +1,26 @@
 """Time the E-step on a GPU stage by stage, images in host memory, beside the ceilings of the card.
 
     python benchmarks/kernels/estep_gpu.py [--box 128] [--n 8192] [--batch 1024] [--order 2]
-        [--current_size 64] [--snr 0.1] [--precision float32|tf32] [--out results.json]
+        [--current_size 64] [--snr 0.1] [--precision float32|tf32] [--jobs 8] [--out results.json]
 
 A made-up map is projected, noise is added, and the batches go through the steps of one iteration of
 global search (offset range 5 pixels, step 2, one oversampling). Ceilings are measured in the same
-run: the coarse matrix product alone by cuBLAS, slices without anything else, copies to the device.
+run: the coarse matrix product alone by cuBLAS, and with --jobs the fine pass and the
+back-projection of so many significant orientations an image (8 slices each) against bare slices and
+bare scatter (ceilings.py) of the same radius.
 """
 
 import argparse
 import json
+import sys
 import time
+from pathlib import Path
 
 import cupy as cp
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ceilings import median_ms, slices_and_scatter
 
 from relion_mpi.backend import select_backend
 from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, OpticsArrays, Quanta
@@ -40,6 +47,7 @@ def arguments():
     parser.add_argument("--diameter", type=float, default=200)
     parser.add_argument("--snr", type=float, default=0.1)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--out")
     return parser.parse_args()
 
@@ -111,18 +119,52 @@ def clock(seconds, name, call):
     return result
 
 
-def median_ms(call, n=10):
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(n):
-        start, stop = cp.cuda.Event(), cp.cuda.Event()
-        start.record()
-        call()
-        stop.record()
-        stop.synchronize()
-        times.append(cp.cuda.get_elapsed_time(start, stop))
-    return float(np.median(times))
+def many_slices(backend, handle, references, grid, likelihood, sums, options):
+    """Time the fine pass and the back-projection of `--jobs` orientations an image."""
+    from relion_mpi.backend.gpu import fine
+    from relion_mpi.backend.gpu.coarse import Candidates, job_offsets
+
+    rng = np.random.default_rng(2)
+    n_img, jobs = handle.n_img, options.jobs
+    first = rng.integers(0, grid.n_orient - jobs, n_img)
+    image = cp.repeat(cp.arange(n_img, dtype=np.int32), jobs)
+    n_word = (grid.n_shift + 31) // 32
+    candidates = Candidates(
+        image, cp.asarray((first[:, None] + np.arange(jobs)).ravel().astype(np.int32)),
+        cp.zeros(image.size, np.float32), cp.full((image.size, n_word), 2**32 - 1, np.uint32),
+        cp.zeros((n_img, grid.n_shift), np.float32), job_offsets(image, n_img),
+        cp.full(n_img, jobs * grid.n_shift, np.int32),
+    )  # fmt: skip
+    inner = backend._grid(grid)
+    n_child = inner.n_child_direction * inner.n_child_psi
+    samples = fine.Samples(
+        inner.fine_direction, inner.fine_psi, inner.n_child_direction, inner.n_child_psi,
+        inner.n_child_shift, inner.fine_phases(handle.geometry), handle.n_pix,
+    )  # fmt: skip
+    inverse = backend._inverse_noise(handle, likelihood, for_search=True)
+    rest = (inner, inverse, backend._scratch(), backend.limits)
+    search_ms = median_ms(lambda: fine.score(handle, references, candidates, samples, *rest))
+    scored = fine.score(handle, references, candidates, samples, *rest)
+    n_slice = image.size * n_child
+    scored.cross[...] = 0
+    shift = cp.asarray(rng.integers(0, scored.cross.shape[1], n_slice))
+    scored.cross[cp.arange(n_slice), shift] = 0.01
+    posterior = fine.Posterior(scored.slices, scored.cross, cp.arange(n_slice))
+    back_ms = median_ms(lambda: backend.accumulate(
+        handle, references, grid, posterior, likelihood, sums))
+    pixels = n_slice * handle.n_pix / 1e6
+    top = slices_and_scatter(options.current_size // 2, 8192)
+    way = "texture" if backend.arithmetic.textures else "plain"
+    found = {
+        "slices_an_image": jobs * n_child,
+        "fine_gpix_s": round(pixels / search_ms, 2),
+        "slice_ceiling_gpix_s": top[f"{way}_gpix_s"],
+        "back_gpix_s": round(pixels / back_ms, 2),
+        "scatter_ceiling_gpix_s": top["scatter_vector_gpix_s"],
+    }  # fmt: skip
+    found["fine_share"] = round(found["fine_gpix_s"] / found["slice_ceiling_gpix_s"], 3)
+    found["back_share"] = round(found["back_gpix_s"] / found["scatter_ceiling_gpix_s"], 3)
+    return found
 
 
 def ceilings(n_orient, n_column, n_real, options):
@@ -143,9 +185,11 @@ def main():
     options = arguments()
     rng = np.random.default_rng(1)
     backend = select_backend("gpu", options.precision)
+    backend.attach()
     reference = density(made_up_protein(point_group("C1"), 1), options.box, options.angpix)
     optics, whole, part, coarse = geometry_of(options)
-    images, scale, coefficients = simulate(backend, reference, whole, options, rng)
+    exact = select_backend("gpu", "float32")
+    images, scale, coefficients = simulate(exact, reference, whole, options, rng)
     group = point_group("C1")
     orientations = make_orientation_grid(options.order, group, perturbation=0.3)
     translations = make_translation_grid(
@@ -195,17 +239,22 @@ def main():
             significant += float(best.n_significant.sum())
         del repeat
     n_column = min(options.batch, options.n) * grid.n_shift
-    limit = max(1, 2**31 // (grid.n_orient * 4 * (grid.n_shift + 1)))
+    limit = backend.limits.images_at_once(grid.n_orient, grid.n_shift, 4)
     n_column = min(n_column, limit * grid.n_shift)
     top = ceilings(grid.n_orient, n_column, 2 * part.n_coarse, options)
     per_image = {name: round(1e6 * seconds[name] / options.n, 2) for name in STAGES}
     images_a_product = n_column / grid.n_shift
+    product_us = 1e3 * top[f"{options.precision}_ms"] / images_a_product
+    many = {}
+    if options.jobs:
+        many = many_slices(backend, handle, references, grid, likelihood, sums, options)
     result = {
         **vars(options), "coarse_size": coarse, "n_pix": part.n_pix, "n_coarse": part.n_coarse,
         "n_orient": grid.n_orient, "n_shift": grid.n_shift,
         "us_per_particle": per_image, "total_us": round(sum(per_image.values()), 2),
         "product_us_float32": round(1e3 * top["float32_ms"] / images_a_product, 3),
         "product_us_tf32": round(1e3 * top["tf32_ms"] / images_a_product, 3),
+        "coarse_share": round(product_us / per_image["coarse"], 3), **many,
         "significant_mean": round(significant / options.n, 1),
         "slices_mean": round(slices / options.n, 1),
         "device": cp.cuda.runtime.getDeviceProperties(0)["name"].decode(),

@@ -241,8 +241,8 @@ class HostSums:
 
     Attributes
     ----------
-    volume : float (n_class, size, size, size // 2 + 1, 3): real, imaginary, weight; z and y
-        centred at size // 2, x from 0
+    volume : float (n_class, n_kept, 3): real, imaginary, weight of the voxels that
+        `relion_mpi.fourier.half_ball` keeps, row by row
     direction_weight : float64 (n_class, n_dir)
     """
 
@@ -269,13 +269,32 @@ class Quanta:
 
 
 class Backend(Protocol):
-    """Operations of the E-step on batches of images of one optics group."""
+    """Operations of the E-step on batches of images of one optics group.
+
+    Batches may be worked on by several threads at once, each after `attach`; references, grids and
+    sums are shared, what one batch made is not.
+    """
 
     name: str
     precision: str
 
     def host_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Make an uninitialised host array from which copies to the device are fast."""
+
+    def attach(self) -> None:
+        """Make the calling thread ready to work; cheap when it is already."""
+
+    def synchronise(self) -> None:
+        """Wait for everything that was begun on the device."""
+
+    def forget(self) -> None:
+        """Free what was kept for an iteration, when no thread works."""
+
+    def memory_used(self) -> int:
+        """Return the most bytes of the device that were held so far; 0 where there is none.
+
+        What is held is looked at here and when references are loaded.
+        """
 
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
@@ -293,14 +312,17 @@ class Backend(Protocol):
 
     def prepare(
         self,
-        images: NDArray[np.float32],
+        images: NDArray[np.floating[Any]],
         recentre_pix: NDArray[np.int64],
         factor: NDArray[np.float64],
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
     ) -> type_handle:
-        """Recentre, scale, mask and transform images (n_img, box, box)."""
+        """Recentre, scale, mask and transform images, float32 or float16 (n_img, box, box).
+
+        They may be read-only. float16 gives what the same values in float32 give.
+        """
 
     def power_spectra(self, images: type_handle) -> NDArray[np.float64]:
         """Return the sum of |masked transform|^2 per model shell, (n_img, n_shell), full size."""

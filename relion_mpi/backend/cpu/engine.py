@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relion_mpi.backend.cpu import accumulate, coarse, local, posterior, prepare
+from relion_mpi.backend.cpu.packing import pack
 from relion_mpi.backend.cpu.project import References, slices, transform_reference
 from relion_mpi.backend.protocol import HostSums
 from relion_mpi.core.errors import InputError
+from relion_mpi.fourier.half_ball import row_starts
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.cpu.candidates import Candidates
     from relion_mpi.backend.cpu.posterior import Posterior
     from relion_mpi.backend.cpu.prepare import Images
+    from relion_mpi.backend.limits import Limits
     from relion_mpi.backend.protocol import (
         BestHypotheses,
         GlobalPrior,
@@ -54,6 +57,19 @@ class CPUBackend:
         """Make an uninitialised array."""
         return np.empty(shape, np.float32)
 
+    def attach(self) -> None:
+        """Need nothing."""
+
+    def synchronise(self) -> None:
+        """Need nothing: everything here is done when it returns."""
+
+    def forget(self) -> None:
+        """Keep nothing."""
+
+    def memory_used(self) -> int:
+        """Use no device's memory."""
+        return 0
+
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> References:
@@ -88,7 +104,7 @@ class CPUBackend:
 
     def prepare(
         self,
-        images: NDArray[np.float32],
+        images: NDArray[np.floating[Any]],
         recentre_pix: NDArray[np.int64],
         factor: NDArray[np.float64],
         mask: ImageMask,
@@ -160,7 +176,9 @@ class CPUBackend:
     def fetch_sums(self, sums: Sums) -> HostSums:
         """Bring sums to the host."""
         shape = (-1, sums.size, sums.size, sums.size // 2 + 1, 3)
-        return HostSums(sums.volume.reshape(shape), sums.direction_weight)
+        starts = row_starts(sums.size)
+        packed = np.stack([pack(one, starts) for one in sums.volume.reshape(shape)])
+        return HostSums(packed, sums.direction_weight)
 
     def _inverse_noise(
         self, images: Images, likelihood: Likelihood, *, for_search: bool
@@ -175,6 +193,7 @@ class CPUBackend:
         return inverse.astype(self.dtype)
 
 
-def create(precision: str) -> CPUBackend:
-    """Make the backend."""
+def create(precision: str, limits: Limits | None = None) -> CPUBackend:
+    """Make the backend; its temporary arrays are small and need no limits."""
+    del limits
     return CPUBackend(precision)

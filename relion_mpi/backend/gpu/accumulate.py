@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
+import cupyx
 import numpy as np
 
-from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic
+from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, block_for, blocks, group_size, product
 from relion_mpi.backend.protocol import Moments
+from relion_mpi.fourier.half_ball import n_kept, row_starts
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.grids import DeviceGrid
     from relion_mpi.backend.gpu.prepare import Images
     from relion_mpi.backend.gpu.project import References
-
-SLICE_BYTES = 2 * 2**30
+    from relion_mpi.backend.gpu.scratch import Scratch
+    from relion_mpi.backend.limits import Limits
 
 
 @dataclass(slots=True)
@@ -42,6 +44,20 @@ def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, arithmetic: Ari
     return Sums(volume, cp.zeros((n_class, n_dir)))
 
 
+def packed(sums: Sums, arithmetic: Arithmetic) -> Any:
+    """Bring the voxels of the half ball to the host, real (n_class, n_kept, 3), pinned."""
+    n_class, size = sums.volume.shape[:2]
+    starts = cp.asarray(row_starts(size))
+    host = cupyx.empty_pinned((n_class, n_kept(size), 3), arithmetic.real)
+    for volume, out in zip(sums.volume, host, strict=True):  # room for one class is enough
+        rows = cp.empty(out.shape, arithmetic.real)
+        arithmetic.kernel("pack", "pack")(
+            (size, size), (128,), (volume, starts, np.int32(size), rows)
+        )
+        rows.get(out=out)
+    return host
+
+
 def accumulate(
     images: Images,
     references: References,
@@ -49,35 +65,58 @@ def accumulate(
     posterior: Posterior,
     sums: Sums,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
+    scratch: Scratch,
+    limits: Limits,
 ) -> Moments:
     """Do what `Backend.accumulate` promises; inv_sigma2 includes shell 0 here."""
-    geometry = images.geometry
+    geometry, arithmetic = images.geometry, grid.arithmetic
+    real = arithmetic.real
     n_img, n_pix, n_shell = images.n_img, images.n_pix, geometry.host.n_shell
-    n_class = references.n_class
-    n_slice, n_column = posterior.weights.shape
-    cross, power = cp.zeros((n_img, n_shell)), cp.zeros((n_img, n_shell))
-    class_weight, shift_weight = cp.zeros((n_img, n_class)), cp.zeros((n_img, n_column))
+    n_slice, n_column = posterior.chosen.size, posterior.weights.shape[1]
+    # All memory is asked for before anything is added: running out of it must leave the sums alone.
+    widths = (n_shell, n_shell, references.n_class, n_column)
+    together = cp.zeros(n_img * sum(widths))
+    cross, power, class_weight, shift_weight = _columns(together, n_img, widths)
+    moments = cp.zeros((n_img, n_pix), arithmetic.pair)
+    per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize))
+    (phi,) = scratch.arrays("slices", ((min(n_slice, per_call), 2 * n_pix), real))
     summing = grid.fine_phases(geometry).summing
-    per_call = max(1, SLICE_BYTES // (2 * n_pix * arithmetic.real.itemsize))
+    block = block_for(n_pix)
+    n_chunk = blocks(n_pix, block)
     for first in range(0, n_slice, per_call):
-        rows = slice(first, min(first + per_call, n_slice))
-        weights = posterior.weights[rows]
-        phi = cp.matmul(weights, summing)
-        arithmetic.kernel("accumulate", "accumulate")(
-            (weights.shape[0],), (BLOCK if n_pix >= 512 else 128,),
-            (references.volume, np.int64(references.length), np.int32(references.size),
-             references.limit, np.float64(references.padding), grid.fine_direction, grid.fine_psi,
-             np.int32(grid.host.n_orient), np.int32(grid.host.n_psi),
-             np.int32(grid.n_child_direction), np.int32(grid.n_child_psi), posterior.image[rows],
-             posterior.hypothesis[rows], posterior.child[rows], geometry.slice_x,
-             geometry.slice_y, geometry.shell, np.int32(n_pix), np.int32(n_shell), images.masked,
-             images.unmasked, images.reference_ctf, images.data_ctf, images.weight_ctf,
-             inv_sigma2, phi, weights, np.int32(n_column), np.int32(n_class),
-             np.int32(grid.host.n_dir), sums.volume, cross, power, class_weight, shift_weight,
-             sums.direction_weight),
-            shared_mem=16 * n_shell,
+        chosen = posterior.chosen[first : first + per_call]
+        n = chosen.size
+        slices, weights = posterior.slices[chosen], posterior.weights[chosen]
+        share = cp.empty(n, real)
+        product(weights, summing, phi[:n])
+        arithmetic.kernel("slices", "share_weights")(
+            (blocks(32 * n),), (BLOCK,),
+            (slices, np.int64(n), weights, np.int32(n_column), np.int32(grid.host.n_orient),
+             np.int32(grid.host.n_psi), np.int32(references.n_class), np.int32(grid.host.n_dir),
+             share, class_weight, shift_weight, sums.direction_weight),
         )  # fmt: skip
-    return Moments(
-        cross.get(), power.get(), class_weight.get(), shift_weight.get(), int(n_slice)
-    )
+        per_block = group_size(n, n_chunk)
+        arithmetic.kernel("accumulate", "accumulate")(
+            (blocks(n, per_block), n_chunk), (block,),
+            (references.source, np.int64(references.length), np.int32(references.size),
+             references.limit, np.int32(grid.host.n_orient), slices, np.int64(n),
+             np.int32(per_block), geometry.slice_x, geometry.slice_y, np.int32(n_pix),
+             images.masked, images.unmasked, images.reference_ctf, images.data_ctf,
+             images.weight_ctf, inv_sigma2, phi, share, sums.volume, moments),
+        )  # fmt: skip
+    arithmetic.kernel("slices", "shell_moments")(
+        (n_img,), (BLOCK,),
+        (moments, geometry.shell_order, geometry.shell_start, np.int32(n_pix), np.int32(n_shell),
+         cross, power),
+    )  # fmt: skip
+    cross, power, class_weight, shift_weight = _columns(together.get(), n_img, widths)
+    return Moments(cross, power, class_weight, shift_weight, int(n_slice))
+
+
+def _columns(together: Any, n_img: int, widths: tuple[int, ...]) -> list[Any]:
+    """Divide one array into contiguous ones (n_img, width), so that it travels in one go."""
+    ends = np.cumsum([n_img * width for width in widths])
+    return [
+        together[end - n_img * width : end].reshape(n_img, width)
+        for end, width in zip(ends.tolist(), widths, strict=True)
+    ]

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import cupy as cp
 import numpy as np
 
-from relion_mpi.backend.gpu.grids import TILE
-from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, product
+from relion_mpi.backend.gpu.launch import BLOCK, blocks, product
+from relion_mpi.backend.limits import TILE
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.grids import DeviceGrid
     from relion_mpi.backend.gpu.prepare import Images
     from relion_mpi.backend.gpu.project import References
+    from relion_mpi.backend.gpu.scratch import Scratch
+    from relion_mpi.backend.limits import Limits
     from relion_mpi.backend.protocol import GlobalPrior, Likelihood
 
 N_BINS = 2048
-SCORE_BYTES = 2 * 2**30
 NEGLIGIBLE = 1e-6
 
 
@@ -53,22 +54,48 @@ def search_global(
     prior: GlobalPrior,
     likelihood: Likelihood,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
+    scratch: Scratch,
+    limits: Limits,
 ) -> Candidates:
     """Do what `Backend.search_global` promises."""
+    arithmetic = grid.arithmetic
     n_hyp = references.n_class * grid.host.n_orient
     n_shift = grid.host.n_shift
-    group = max(1, SCORE_BYTES // (n_hyp * (n_shift + 1) * arithmetic.real.itemsize))
+    group = limits.images_at_once(n_hyp, n_shift, arithmetic.real.itemsize)
+    group = -(-images.n_img // -(-images.n_img // group))  # even groups
     log_dir = cp.asarray(np.maximum(prior.direction.ravel(), -1e30).astype(arithmetic.real))
     log_shift = cp.asarray(np.maximum(prior.shift, -1e30).astype(arithmetic.real))
     parts = []
     for start in range(0, images.n_img, group):
         chosen = slice(start, min(start + group, images.n_img))
-        cross, power = _products(images, references, grid, chosen, inv_sigma2, arithmetic)
+        scores = _scores(chosen.stop - start, n_hyp, n_shift, arithmetic.real, scratch)
+        _products(images, references, grid, chosen, inv_sigma2, scores, scratch)
         parts.append(
-            _select(cross, power, log_dir, log_shift[chosen], start, grid, likelihood, arithmetic)
+            _select(scores, log_dir, log_shift[chosen], start, grid, likelihood)
         )
     return _joined(parts, log_dir, log_shift, grid.host.n_psi, images.n_img)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Arrays of a group of images.
+
+    cross is real (n_hyp, n_img * n_shift), power real (n_hyp, n_img); masks uint32
+    (n_img, n_hyp, n_word) and found uint8 (n_img, n_hyp) say what is significant.
+    """
+
+    cross: Any
+    power: Any
+    masks: Any
+    found: Any
+
+
+def _scores(n_img: int, n_hyp: int, n_shift: int, real: Any, scratch: Scratch) -> _Scores:
+    n_word = (n_shift + 31) // 32
+    return _Scores(*scratch.arrays(
+        "scores", ((n_hyp, n_img * n_shift), real), ((n_hyp, n_img), real),
+        ((n_img, n_hyp, n_word), np.uint32), ((n_img, n_hyp), np.uint8),
+    ))  # fmt: skip
 
 
 def _products(
@@ -77,60 +104,61 @@ def _products(
     grid: DeviceGrid,
     chosen: slice,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
-) -> tuple[Any, Any]:
-    """Return cross terms (n_hyp, n_img * n_shift) and power terms (n_hyp, n_img)."""
-    geometry = images.geometry
+    scores: _Scores,
+    scratch: Scratch,
+) -> None:
+    """Fill in cross and power terms."""
+    geometry, arithmetic = images.geometry, grid.arithmetic
+    real = arithmetic.real
     n_coarse, n_all = geometry.host.n_coarse, geometry.host.n_pix
     n_img, n_shift = chosen.stop - chosen.start, grid.host.n_shift
     phases = grid.coarse_phases(geometry)
     ctf = images.reference_ctf[chosen]
-    shifted = cp.empty((n_img * n_shift, 2 * n_coarse), arithmetic.real)
+    n_tile = min(TILE, grid.host.n_orient)
+    shifted, ctf2, *tile_buffers = scratch.arrays(
+        "slices", ((n_img * n_shift, 2 * n_coarse), real), ((n_img, n_coarse), real),
+        ((n_tile, 2 * n_coarse), real), ((n_tile, n_coarse), real),
+    )  # fmt: skip
     total = n_img * n_shift * n_coarse
     arithmetic.kernel("coarse", "shifted_images")(
         (blocks(total),), (BLOCK,),
         (images.masked[chosen], phases.factor, ctf, inv_sigma2, np.int32(n_all),
          np.int32(n_coarse), np.int32(n_shift), np.int64(total), shifted),
     )  # fmt: skip
-    ctf2 = cp.empty((n_img, n_coarse), arithmetic.real)
     arithmetic.kernel("coarse", "ctf_power")(
         (blocks(ctf2.size),), (BLOCK,),
         (ctf, inv_sigma2, np.int32(n_all), np.int32(n_coarse), np.int64(ctf2.size), ctf2),
     )  # fmt: skip
     n_orient = grid.host.n_orient
-    n_hyp = references.n_class * n_orient
-    cross = cp.empty((n_hyp, n_img * n_shift), arithmetic.real)
-    power = cp.empty((n_hyp, n_img), arithmetic.real)
+    tensor_cores = arithmetic.tensor_cores
     for k in range(references.n_class):
         for first in range(0, n_orient, TILE):
             rows = slice(k * n_orient + first, k * n_orient + min(first + TILE, n_orient))
-            tile, tile_power = grid.coarse_tile(references, k, first, geometry)
-            product(tile, shifted.T, cross[rows], arithmetic)
-            product(tile_power, ctf2.T, power[rows], arithmetic)
-    return cross, power
+            tile, tile_power = grid.coarse_tile(references, k, first, geometry, tile_buffers)
+            for a, b, out in ((tile, shifted, scores.cross), (tile_power, ctf2, scores.power)):
+                product(a, b, out[rows], transposed=True, tensor_cores=tensor_cores)
 
 
 def _select(
-    cross: Any,
-    power: Any,
+    scores: _Scores,
     log_dir: Any,
     log_shift: Any,
     first_image: int,
     grid: DeviceGrid,
     likelihood: Likelihood,
-    arithmetic: Arithmetic,
 ) -> tuple[Any, ...]:
     """Cut the scores of a group of images: (image, hypothesis, masks, n_significant)."""
-    n_hyp, n_img = power.shape
+    arithmetic = grid.arithmetic
+    n_hyp, n_img = scores.power.shape
     n_shift = grid.host.n_shift
     is_cc = likelihood.metric == "cc"
     sizes = (np.int32(n_hyp), np.int32(n_img), np.int32(n_shift), np.int32(grid.host.n_psi))
-    scores = (cross, power, log_dir, log_shift, *sizes, np.int32(is_cc))
+    terms = (scores.cross, scores.power, log_dir, log_shift, *sizes, np.int32(is_cc))
     chunk = max(64, n_hyp // 64)
     columns = (blocks(n_img * n_shift), (n_hyp + chunk - 1) // chunk)
     peak = cp.full(n_img, -np.inf, arithmetic.real)
     arithmetic.kernel("coarse", "find_peak")(
-        columns, (BLOCK,), (*scores, np.int32(chunk), peak)
+        columns, (BLOCK,), (*terms, np.int32(chunk), peak)
     )
     cut = None
     if not is_cc:
@@ -139,17 +167,23 @@ def _select(
         counts = cp.zeros((n_img, N_BINS), np.int32)
         arithmetic.kernel("coarse", "histogram")(
             columns, (BLOCK,),
-            (*scores, np.int32(chunk), peak, arithmetic.real.type(margin), weights, counts),
+            (*terms, np.int32(chunk), peak, arithmetic.real.type(margin), weights, counts),
         )  # fmt: skip
-        cut = _crossing_bin(peak, margin, weights, counts, likelihood)
+        kinds = (peak.dtype, peak.dtype, np.float64, np.float64, np.int32)
+        cut = _Crossing(*(cp.empty(n_img, kind) for kind in kinds))
+        arithmetic.kernel("coarse", "crossing")(
+            (n_img,), (256,),
+            (peak, weights, counts, arithmetic.real.type(margin),
+             np.float64(likelihood.adaptive_fraction), np.int32(likelihood.max_significants),
+             cut.low, cut.high, cut.above, cut.target, cut.n_above),
+        )  # fmt: skip
     threshold = peak if cut is None else cut.low
     n_word = (n_shift + 31) // 32
-    masks = cp.empty((n_img, n_hyp, n_word), np.uint32)
-    found = cp.empty((n_img, n_hyp), np.uint8)
+    masks, found = scores.masks, scores.found
     n_significant = cp.zeros(n_img, np.int32)
     arithmetic.kernel("coarse", "significant")(
         (blocks(n_hyp * n_img),), (BLOCK,),
-        (*scores, threshold, np.int32(n_word), masks, found, n_significant),
+        (*terms, threshold, np.int32(n_word), masks, found, n_significant),
     )  # fmt: skip
     jobs = cp.flatnonzero(found)
     image, hypothesis = (part.astype(np.int32) for part in cp.divmod(jobs, n_hyp))
@@ -157,7 +191,7 @@ def _select(
     if cut is not None:
         arithmetic.kernel("coarse", "prune")(
             (n_img,), (BLOCK,),
-            (*scores, peak, cut.low, cut.high, cut.above, cut.target, cut.n_above,
+            (*terms, peak, cut.low, cut.high, cut.above, cut.target, cut.n_above,
              np.int32(likelihood.max_significants), job_offsets(image, n_img), hypothesis,
              np.int32(n_word), masks, n_significant),
         )  # fmt: skip
@@ -178,35 +212,11 @@ class _Crossing:
     n_above: Any
 
 
-def _crossing_bin(
-    peak: Any, margin: float, weights: Any, counts: Any, likelihood: Likelihood
-) -> _Crossing:
-    reached = cp.cumsum(weights, axis=1)
-    n_reached = cp.cumsum(counts, axis=1).astype(np.int32)
-    target = likelihood.adaptive_fraction * reached[:, -1]
-    crossing = reached > target[:, None]
-    if likelihood.max_significants > 0:
-        crossing |= n_reached >= likelihood.max_significants
-    crossing[:, -1] = True
-    bins = cp.argmax(crossing, axis=1)
-    row = cp.arange(bins.size)
-    real, width = peak.dtype, margin / N_BINS
-    below = cp.maximum(bins - 1, 0)
-    first = bins == 0
-    return _Crossing(
-        (peak - (bins + 1) * width).astype(real),
-        cp.where(first, peak + 1, peak - bins * width).astype(real),
-        cp.where(first, 0.0, reached[row, below]),
-        target,
-        cp.where(first, 0, n_reached[row, below]).astype(np.int32),
-    )
-
-
 def _joined(
     parts: list[tuple[Any, ...]], log_dir: Any, log_shift: Any, n_psi: int, n_img: int
 ) -> Candidates:
     image, hypothesis, masks, n_significant = (
-        cp.concatenate([part[j] for part in parts]) for j in range(4)
+        parts[0] if len(parts) == 1 else (cp.concatenate(one) for one in zip(*parts, strict=True))
     )
     return Candidates(
         image,

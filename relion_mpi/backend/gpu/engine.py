@@ -1,7 +1,13 @@
-"""The CUDA backend: cuBLAS and cuFFT through CuPy, hand-written kernels for the rest."""
+"""The CUDA backend: cuBLAS and cuFFT through CuPy, hand-written kernels for the rest.
+
+Several threads may each work on a batch: each has a stream and temporary arrays of its own, so that
+the GPU is busy with one batch while another one's results are looked at on the host.
+"""
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
@@ -12,8 +18,11 @@ from relion_mpi.backend.gpu import accumulate as sums_
 from relion_mpi.backend.gpu import coarse, fine
 from relion_mpi.backend.gpu import prepare as images_
 from relion_mpi.backend.gpu import project as references_
+from relion_mpi.backend.gpu.device import CONTEXT_BYTES
 from relion_mpi.backend.gpu.grids import DeviceGrid
 from relion_mpi.backend.gpu.launch import ARITHMETIC
+from relion_mpi.backend.gpu.scratch import Scratch
+from relion_mpi.backend.limits import Limits
 from relion_mpi.backend.protocol import HostSums
 from relion_mpi.core.errors import InputError
 
@@ -35,18 +44,49 @@ if TYPE_CHECKING:
 
 
 class GPUBackend:
-    """`relion_mpi.backend.protocol.Backend` on the current CUDA device."""
+    """`relion_mpi.backend.protocol.Backend` on the device that is current when it is made.
+
+    Parameters
+    ----------
+    precision
+        A key of `relion_mpi.backend.gpu.launch.ARITHMETIC`.
+    limits
+        Of the temporary arrays of each thread.
+    """
 
     name = "gpu"
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, limits: Limits | None = None) -> None:
         if precision not in ARITHMETIC:
             msg = f"--precision {precision}: the GPU backend knows {', '.join(ARITHMETIC)}"
             raise InputError(msg)
         self.precision = precision
         self.arithmetic = ARITHMETIC[precision]
+        self.limits = limits or Limits()
+        self._device = int(cp.cuda.Device().id)
+        self._thread = threading.local()
+        self._lock = threading.Lock()
         self._geometries: dict[int, images_.DeviceGeometry] = {}
         self._grids: dict[int, DeviceGrid] = {}
+        self._noise: dict[tuple[int, bytes, bool, bool], Any] = {}
+        self._scratches: list[Scratch] = []
+        self._loaded: list[weakref.ref[references_.References]] = []
+        self._most_used = 0
+
+    def attach(self) -> None:
+        """Give the calling thread the device, a stream and temporary arrays."""
+        if not hasattr(self._thread, "stream"):
+            cp.cuda.Device(self._device).use()
+            self._thread.stream = cp.cuda.Stream(non_blocking=True)
+            self._thread.scratch = Scratch(self.limits)
+            cp.fft.config.set_plan_cache_size(1)  # each plan keeps its work space
+            with self._lock:
+                self._scratches.append(self._thread.scratch)
+        self._thread.stream.use()
+
+    def synchronise(self) -> None:
+        """Wait for everything that was begun on the device."""
+        cp.cuda.Device(self._device).synchronize()
 
     def host_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Make an uninitialised array in pinned memory."""
@@ -58,9 +98,33 @@ class GPUBackend:
     ) -> references_.References:
         """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
         # A new iteration: what was kept for the last one's grids goes.
+        self.forget()
+        loaded = references_.load(maps, r_max, padding, self.arithmetic)
+        self._loaded.append(weakref.ref(loaded))
+        self.memory_used()
+        # What was needed to make them belongs to this thread's stream: others could not use it.
+        self.forget()
+        return loaded
+
+    def forget(self) -> None:
+        """Drop what was kept for an iteration; its references and sums are the caller's."""
         self._geometries.clear()
         self._grids.clear()
-        return references_.load(maps, r_max, padding, self.arithmetic)
+        self._noise.clear()
+        for scratch in self._scratches:
+            scratch.clear()
+        cp.cuda.get_current_stream().synchronize()
+        cp.fft.config.clear_plan_cache()
+        cp.get_default_memory_pool().free_all_blocks()
+
+    def memory_used(self) -> int:
+        """Return the most bytes held so far: CuPy's pool, textures, and what no array holds."""
+        self._loaded = [one for one in self._loaded if one() is not None]
+        found = [one() for one in self._loaded]
+        textures = sum(one.texture_bytes for one in found if one is not None)
+        held = int(cp.get_default_memory_pool().total_bytes()) + textures + CONTEXT_BYTES
+        self._most_used = max(self._most_used, held)
+        return self._most_used
 
     def project(
         self,
@@ -77,7 +141,7 @@ class GPUBackend:
 
     def prepare(
         self,
-        images: NDArray[np.float32],
+        images: NDArray[np.floating[Any]],
         recentre_pix: NDArray[np.int64],
         factor: NDArray[np.float64],
         mask: ImageMask,
@@ -105,8 +169,9 @@ class GPUBackend:
         """Score every coarse hypothesis and keep the significant ones."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
         return coarse.search_global(
-            images, references, self._grid(grid), prior, likelihood, inverse, self.arithmetic
-        )
+            images, references, self._grid(grid), prior, likelihood, inverse, self._scratch(),
+            self.limits,
+        )  # fmt: skip
 
     def search_local(
         self,
@@ -119,8 +184,9 @@ class GPUBackend:
         """Score the listed coarse hypotheses and keep the significant ones."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
         return fine.search_local(
-            images, references, self._grid(grid), prior, likelihood, inverse, self.arithmetic
-        )
+            images, references, self._grid(grid), prior, likelihood, inverse, self._scratch(),
+            self.limits,
+        )  # fmt: skip
 
     def search_fine(
         self,
@@ -133,8 +199,9 @@ class GPUBackend:
         """Score the children of the candidates."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
         return fine.search_fine(
-            images, references, self._grid(grid), candidates, likelihood, inverse, self.arithmetic
-        )
+            images, references, self._grid(grid), candidates, likelihood, inverse, self._scratch(),
+            self.limits,
+        )  # fmt: skip
 
     def new_sums(
         self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
@@ -155,37 +222,54 @@ class GPUBackend:
         """Back-project the batch into the sums and return its moments."""
         inverse = self._inverse_noise(images, likelihood, for_search=False)
         return sums_.accumulate(
-            images, references, self._grid(grid), posterior, sums, inverse, self.arithmetic
-        )
+            images, references, self._grid(grid), posterior, sums, inverse, self._scratch(),
+            self.limits,
+        )  # fmt: skip
 
     def fetch_sums(self, sums: sums_.Sums) -> HostSums:
         """Bring sums to the host."""
-        volume = cp.ascontiguousarray(sums.volume[..., :3]).get()
-        return HostSums(volume, sums.direction_weight.get())
+        return HostSums(sums_.packed(sums, self.arithmetic), sums.direction_weight.get())
+
+    def _scratch(self) -> Scratch:
+        if not hasattr(self._thread, "scratch"):
+            self.attach()
+        scratch: Scratch = self._thread.scratch
+        scratch.reserve()  # all of it at once; threads that do not search have none
+        return scratch
 
     def _geometry(self, geometry: ImageGeometry) -> images_.DeviceGeometry:
-        if id(geometry) not in self._geometries:
-            self._geometries[id(geometry)] = images_.DeviceGeometry.of(geometry, self.arithmetic)
-        return self._geometries[id(geometry)]
+        with self._lock:
+            if id(geometry) not in self._geometries:
+                made = images_.DeviceGeometry.of(geometry, self.arithmetic)
+                cp.cuda.get_current_stream().synchronize()
+                self._geometries[id(geometry)] = made
+            return self._geometries[id(geometry)]
 
     def _grid(self, grid: SearchGrid) -> DeviceGrid:
-        if id(grid) not in self._grids:
-            self._grids[id(grid)] = DeviceGrid(grid, self.arithmetic)
-        return self._grids[id(grid)]
+        with self._lock:
+            if id(grid) not in self._grids:
+                made = DeviceGrid(grid, self.arithmetic, self.limits.tile_bytes)
+                cp.cuda.get_current_stream().synchronize()
+                self._grids[id(grid)] = made
+            return self._grids[id(grid)]
 
     def _inverse_noise(
         self, images: images_.Images, likelihood: Likelihood, *, for_search: bool
     ) -> Any:
         """Give 1 / sigma2 per pixel; searches ignore shell 0, and cross-correlation the noise."""
-        shell = images.geometry.shell
-        if likelihood.metric == "cc" and for_search:
-            return cp.ones(shell.size, self.arithmetic.real)
-        inverse = 1.0 / cp.asarray(likelihood.sigma2_noise)[shell]
-        if for_search:
-            inverse[shell == 0] = 0.0
-        return inverse.astype(self.arithmetic.real)
+        noise, is_cc = likelihood.sigma2_noise, likelihood.metric == "cc"
+        key = id(images.geometry), noise.tobytes(), is_cc, for_search
+        with self._lock:
+            if key not in self._noise:
+                shell = images.geometry.host.shell
+                inverse = np.ones(shell.size) if is_cc and for_search else 1.0 / noise[shell]
+                if for_search and not is_cc:
+                    inverse[shell == 0] = 0.0
+                self._noise[key] = cp.asarray(inverse.astype(self.arithmetic.real))
+                cp.cuda.get_current_stream().synchronize()
+            return self._noise[key]
 
 
-def create(precision: str) -> GPUBackend:
+def create(precision: str, limits: Limits | None = None) -> GPUBackend:
     """Make the backend."""
-    return GPUBackend(precision)
+    return GPUBackend(precision, limits)

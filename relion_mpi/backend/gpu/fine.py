@@ -9,18 +9,20 @@ import cupy as cp
 import numpy as np
 
 from relion_mpi.backend.gpu.coarse import Candidates, job_offsets
-from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic
+from relion_mpi.backend.gpu.launch import BLOCK, block_for, blocks, group_size, product
 from relion_mpi.backend.protocol import BestHypotheses
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.grids import DeviceGrid
     from relion_mpi.backend.gpu.prepare import Images
     from relion_mpi.backend.gpu.project import References
+    from relion_mpi.backend.gpu.scratch import Scratch
     from relion_mpi.backend.gpu.shifts import Phases
+    from relion_mpi.backend.limits import Limits
     from relion_mpi.backend.protocol import Likelihood, LocalPrior
 
-SLICE_BYTES = 2 * 2**30
-"""Slices waiting for the product at a time."""
+PIXELS = 4
+"""Pixels of a thread of slice_times_image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,102 +53,147 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Slices that carry weight.
+    """Slices and the weights of their shifts; both lie in the thread's scratch.
 
     Attributes
     ----------
-    image, hypothesis, child : int32 (n_slice,)
+    slices : uint32 (n_slice, words) records of slice.cuh, sorted by image
     weights : real (n_slice, n_fine_shift)
+    chosen : int64 (n_chosen,) slices that carry weight
     """
 
-    image: Any
-    hypothesis: Any
-    child: Any
+    slices: Any
     weights: Any
+    chosen: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Slices of job lists with what they score, all in the thread's scratch.
+
+    Attributes
+    ----------
+    cross : real (n_slice, n_shift)
+    slices : uint32 (n_slice, words) records of slice.cuh
+    power : float64 (n_slice,)
+    kept : uint8 (n_slice,) for the weighing
+    """
+
+    cross: Any
+    slices: Any
+    power: Any
+    kept: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """Outcome of the weighing: weights in place of scores, and what each image's look like."""
 
-    kept: Any
     kept_masks: Any
     best: Any
     summary: Any
     n_kept: Any
 
 
-def cross_terms(
+def score(
     images: Images,
     references: References,
     jobs: Candidates,
     samples: Samples,
     grid: DeviceGrid,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
-) -> tuple[Any, Any]:
-    """Return cross terms (n_slice, n_shift) and power terms (n_slice,) of all children."""
-    n_job = jobs.image.size
-    n_slice, n_pix = n_job * samples.n_child, samples.n_pix
-    n_shift = samples.phases.scoring.shape[1]
+    scratch: Scratch,
+    limits: Limits,
+) -> Scored:
+    """Score every child of every job.
+
+    Raises
+    ------
+    MemoryError
+        Together the images have more samples than the scratch is meant for.
+    """
+    arithmetic, geometry = grid.arithmetic, images.geometry
+    real = arithmetic.real
+    n_slice, n_pix = jobs.image.size * samples.n_child, samples.n_pix
     scoring = samples.phases.scoring
-    if n_pix < images.n_pix:
-        full = images.n_pix
-        scoring = cp.concatenate([scoring[:n_pix], scoring[full : full + n_pix]])
-    cross = cp.empty((n_slice, n_shift), arithmetic.real)
-    power = cp.empty(n_slice, arithmetic.real)
-    per_call = max(1, SLICE_BYTES // (2 * n_pix * arithmetic.real.itemsize * samples.n_child))
-    geometry = images.geometry
-    for first in range(0, n_job, per_call):
-        last = min(first + per_call, n_job)
-        rows = slice(first * samples.n_child, last * samples.n_child)
+    a_slice = scoring.shape[1] * real.itemsize + arithmetic.slice_bytes + 9
+    if n_slice * a_slice > limits.score_bytes and images.n_img > 1:
+        msg = f"{n_slice} slices of {images.n_img} images are too many at once"
+        raise MemoryError(msg)
+    found = Scored(*scratch.arrays(
+        "scores", ((n_slice, scoring.shape[1]), real),
+        ((n_slice, arithmetic.slice_bytes // 4), np.uint32), ((n_slice,), np.float64),
+        ((n_slice,), np.uint8),
+    ))  # fmt: skip
+    _list_slices(references, jobs, samples, grid, found.slices)
+    found.power[...] = 0
+    per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize))
+    block = block_for(blocks(n_pix, PIXELS))
+    n_chunk = blocks(n_pix, PIXELS * block)
+    kernel = arithmetic.kernel("fine", "slice_times_image")
+    for first in range(0, n_slice, per_call):
+        rows = slice(first, min(first + per_call, n_slice))
         n = rows.stop - rows.start
-        z = cp.empty((n, 2 * n_pix), arithmetic.real)
-        arithmetic.kernel("fine", "slice_times_image")(
-            (n,), (BLOCK if n_pix >= 512 else 128,),
-            (references.volume, np.int64(references.length), np.int32(references.size),
-             references.limit, np.float64(references.padding), samples.direction, samples.psi,
-             np.int32(grid.host.n_orient), np.int32(grid.host.n_psi),
-             np.int32(samples.n_child_direction), np.int32(samples.n_child_psi),
-             jobs.image[first:last], jobs.hypothesis[first:last], geometry.slice_x,
-             geometry.slice_y, np.int32(n_pix), np.int32(images.n_pix), images.masked,
-             images.reference_ctf, inv_sigma2, z, power[rows]),
+        (z,) = scratch.arrays("slices", ((n, 2 * n_pix), real))
+        per_block = group_size(n, n_chunk)
+        kernel(
+            (blocks(n, per_block), n_chunk), (block,),
+            (references.source, np.int64(references.length), np.int32(references.size),
+             references.limit, np.int32(grid.host.n_orient), found.slices[rows], np.int64(n),
+             np.int32(per_block), geometry.slice_x, geometry.slice_y, np.int32(n_pix),
+             np.int32(images.n_pix), images.masked, images.reference_ctf, inv_sigma2, z,
+             found.power[rows]),
         )  # fmt: skip
-        cp.matmul(z, scoring, out=cross[rows])
-    return cross, power
+        product(z, scoring, found.cross[rows], tensor_cores=arithmetic.tensor_cores)
+    return found
+
+
+def _list_slices(
+    references: References, jobs: Candidates, samples: Samples, grid: DeviceGrid, out: Any
+) -> None:
+    """Write a record of every child of every job."""
+    n_slice = out.shape[0]
+    if not n_slice:
+        return
+    grid.arithmetic.kernel("slices", "list_slices")(
+        (blocks(n_slice),), (BLOCK,),
+        (samples.direction, samples.psi, np.float64(references.padding),
+         np.int32(grid.host.n_orient), np.int32(grid.host.n_psi),
+         np.int32(samples.n_child_direction), np.int32(samples.n_child_psi), jobs.image,
+         jobs.hypothesis, np.int64(n_slice), out),
+    )  # fmt: skip
 
 
 def weigh(
-    cross: Any,
-    power: Any,
+    scored: Scored,
     jobs: Candidates,
     samples: Samples,
+    grid: DeviceGrid,
     likelihood: Likelihood,
-    arithmetic: Arithmetic,
     *,
     use_masks: bool,
     normalise: bool,
 ) -> Weighed:
     """Turn cross terms into weights, in place, and cut them at the adaptive fraction."""
     n_img = jobs.log_shift.shape[0]
-    n_slice, n_column = cross.shape
+    n_column = scored.cross.shape[1]
     n_word = jobs.masks.shape[1]
-    kept = cp.zeros(n_slice, np.uint8)
+    scored.kept[...] = 0
     kept_masks = cp.zeros_like(jobs.masks) if not use_masks else jobs.masks
     best = cp.empty(n_img, np.int64)
     summary = cp.empty((n_img, 3))
     n_kept = cp.empty(n_img, np.int32)
     null = np.uint64(0)
-    arithmetic.kernel("posterior", "weigh")(
+    grid.arithmetic.kernel("posterior", "weigh")(
         (n_img,), (BLOCK,),
-        (cross, jobs.job_offsets * samples.n_child, power, jobs.log_prior, jobs.log_shift,
-         jobs.masks if use_masks else null, np.int32(n_word), np.int32(n_column),
+        (scored.cross, jobs.job_offsets * samples.n_child, scored.power, jobs.log_prior,
+         jobs.log_shift, jobs.masks if use_masks else null, np.int32(n_word), np.int32(n_column),
          np.int32(samples.n_child), np.int32(samples.n_child_shift),
          np.int32(likelihood.metric == "cc"), np.int32(normalise),
-         np.float64(likelihood.adaptive_fraction), kept, null if use_masks else kept_masks, best,
-         summary, n_kept),
+         np.float64(likelihood.adaptive_fraction), scored.kept,
+         null if use_masks else kept_masks, best, summary, n_kept),
     )  # fmt: skip
-    return Weighed(kept, kept_masks, best - 1, summary, n_kept)
+    return Weighed(kept_masks, best, summary, n_kept)
 
 
 def search_local(
@@ -156,18 +203,20 @@ def search_local(
     prior: LocalPrior,
     likelihood: Likelihood,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
+    scratch: Scratch,
+    limits: Limits,
 ) -> Candidates:
     """Do what `Backend.search_local` promises."""
+    real = grid.arithmetic.real
     counts = np.diff(prior.offsets)
     image = cp.asarray(np.repeat(np.arange(counts.size, dtype=np.int32), counts))
     n_word = (grid.host.n_shift + 31) // 32
     jobs = Candidates(
         image,
         cp.asarray(prior.orient.astype(np.int32)),
-        cp.asarray(prior.log_prior.astype(arithmetic.real)),
+        cp.asarray(prior.log_prior.astype(real)),
         cp.zeros((image.size, n_word), np.uint32),
-        cp.asarray(np.maximum(prior.shift, -1e30).astype(arithmetic.real)),
+        cp.asarray(np.maximum(prior.shift, -1e30).astype(real)),
         cp.asarray(prior.offsets),
         None,
     )
@@ -175,13 +224,9 @@ def search_local(
         grid.coarse_direction, grid.coarse_psi, 1, 1, 1, grid.coarse_phases(images.geometry),
         images.geometry.host.n_coarse,
     )  # fmt: skip
-    cross, power = cross_terms(
-        images, references, jobs, samples, grid, inv_sigma2, arithmetic
-    )
-    done = weigh(
-        cross, power, jobs, samples, likelihood, arithmetic, use_masks=False, normalise=False
-    )
-    chosen = cp.flatnonzero(done.kept)
+    scored = score(images, references, jobs, samples, grid, inv_sigma2, scratch, limits)
+    done = weigh(scored, jobs, samples, grid, likelihood, use_masks=False, normalise=False)
+    chosen = cp.flatnonzero(scored.kept)
     return Candidates(
         image[chosen],
         jobs.hypothesis[chosen],
@@ -200,43 +245,33 @@ def search_fine(
     candidates: Candidates,
     likelihood: Likelihood,
     inv_sigma2: Any,
-    arithmetic: Arithmetic,
+    scratch: Scratch,
+    limits: Limits,
 ) -> tuple[Posterior, BestHypotheses]:
     """Do what `Backend.search_fine` promises."""
     samples = Samples(
         grid.fine_direction, grid.fine_psi, grid.n_child_direction, grid.n_child_psi,
         grid.n_child_shift, grid.fine_phases(images.geometry), images.n_pix,
     )  # fmt: skip
-    cross, power = cross_terms(
-        images, references, candidates, samples, grid, inv_sigma2, arithmetic
-    )
-    done = weigh(
-        cross, power, candidates, samples, likelihood, arithmetic, use_masks=True, normalise=True
-    )
-    chosen = cp.flatnonzero(done.kept)
-    job, child = cp.divmod(chosen, samples.n_child)
-    posterior = Posterior(
-        candidates.image[job],
-        candidates.hypothesis[job],
-        child.astype(np.int32),
-        cross[chosen],
-    )
-    return posterior, _best(done, candidates, samples, grid, cross.shape[1])
+    scored = score(images, references, candidates, samples, grid, inv_sigma2, scratch, limits)
+    done = weigh(scored, candidates, samples, grid, likelihood, use_masks=True, normalise=True)
+    posterior = Posterior(scored.slices, scored.cross, cp.flatnonzero(scored.kept))
+    return posterior, _best(done, candidates, samples, grid, scored.cross.shape[1])
 
 
 def _best(
     done: Weighed, candidates: Candidates, samples: Samples, grid: DeviceGrid, n_column: int
 ) -> BestHypotheses:
     """Bring the best sample of each image to the host as grid indices."""
-    row, column = cp.divmod(done.best, n_column)
-    row += candidates.job_offsets[:-1] * samples.n_child
-    job, child = cp.divmod(row, samples.n_child)
-    hypothesis = candidates.hypothesis[cp.minimum(job, candidates.hypothesis.size - 1)]
-    integers = cp.stack(
-        [hypothesis.astype(np.int64), child, column, candidates.n_significant.astype(np.int64)]
-    ).get()
+    n_img = done.best.size
+    integers = cp.empty((4, n_img), np.int64)
+    grid.arithmetic.kernel("posterior", "best_samples")(
+        (blocks(n_img),), (BLOCK,),
+        (done.best, candidates.job_offsets, candidates.hypothesis, candidates.n_significant,
+         np.int32(n_column), np.int32(samples.n_child), np.int32(n_img), integers),
+    )  # fmt: skip
+    hypothesis, child, column, n_significant = integers.get()
     summary = done.summary.get()
-    hypothesis, child, column, n_significant = integers
     class_index, orient = np.divmod(hypothesis, grid.host.n_orient)
     direction, psi = np.divmod(orient, grid.host.n_psi)
     child_direction, child_psi = np.divmod(child, samples.n_child_psi)

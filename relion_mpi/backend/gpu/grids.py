@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
@@ -9,16 +10,12 @@ import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks
 from relion_mpi.backend.gpu.shifts import Phases, phase_tables
+from relion_mpi.backend.limits import TILE
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.prepare import DeviceGeometry
     from relion_mpi.backend.gpu.project import References
     from relion_mpi.backend.protocol import SearchGrid
-
-TILE = 4096
-"""Orientations sliced at a time."""
-SLICE_BYTES = 4 * 2**30
-"""Coarse slices of a half-set kept on the device for all batches when they fit."""
 
 
 class DeviceGrid:
@@ -30,9 +27,11 @@ class DeviceGrid:
         On the host.
     arithmetic
         Types.
+    tile_bytes
+        Coarse slices are kept for all batches if they need less.
     """
 
-    def __init__(self, grid: SearchGrid, arithmetic: Arithmetic) -> None:
+    def __init__(self, grid: SearchGrid, arithmetic: Arithmetic, tile_bytes: int) -> None:
         self.host = grid
         self.arithmetic = arithmetic
         self.coarse_direction = cp.asarray(np.ascontiguousarray(grid.coarse_direction))
@@ -42,46 +41,72 @@ class DeviceGrid:
         self.n_child_direction = grid.fine_direction.shape[0] // grid.n_dir
         self.n_child_psi = grid.fine_psi_rad.size // grid.n_psi
         self.n_child_shift = grid.fine_shift_pix.shape[0] // grid.n_shift
+        self._tile_bytes = tile_bytes
         self._phases: dict[tuple[int, str], Phases] = {}
         self._tiles: dict[tuple[int, int, int, int], tuple[References, Any, Any]] = {}
+        # What one thread's stream has made, another's may use only when it is done.
+        self._lock = threading.Lock()
 
     def coarse_phases(self, geometry: DeviceGeometry) -> Phases:
-        """Phases of coarse shifts, for all pixels."""
-        return self._table(geometry, "coarse", self.host.coarse_shift_pix)
+        """Phases of coarse shifts, for the pixels of the first pass."""
+        return self._table(
+            geometry, "coarse", self.host.coarse_shift_pix, geometry.host.n_coarse
+        )
 
     def fine_phases(self, geometry: DeviceGeometry) -> Phases:
         """Phases of fine shifts."""
-        return self._table(geometry, "fine", self.host.fine_shift_pix)
+        return self._table(geometry, "fine", self.host.fine_shift_pix, geometry.host.n_pix)
 
-    def _table(self, geometry: DeviceGeometry, name: str, shifts: Any) -> Phases:
+    def _table(self, geometry: DeviceGeometry, name: str, shifts: Any, n_pix: int) -> Phases:
         key = id(geometry.host), name
-        if key not in self._phases:
-            self._phases[key] = phase_tables(
-                shifts, geometry, geometry.host.n_pix, self.arithmetic
-            )
-        return self._phases[key]
+        with self._lock:
+            if key not in self._phases:
+                self._phases[key] = phase_tables(shifts, geometry, n_pix, self.arithmetic)
+                cp.cuda.get_current_stream().synchronize()
+            return self._phases[key]
 
     def coarse_tile(
-        self, references: References, k: int, first: int, geometry: DeviceGeometry
+        self,
+        references: References,
+        k: int,
+        first: int,
+        geometry: DeviceGeometry,
+        buffers: list[Any],
     ) -> tuple[Any, Any]:
         """Slice class k from an orientation on: slices (n, 2 * n_coarse), power (n, n_coarse).
 
-        Kept between batches when all of them fit.
+        Kept between batches when all of them fit; else drawn into the buffers.
         """
-        key = id(references), id(geometry.host), k, first
-        if key in self._tiles:
-            return self._tiles[key][1:]
-        n = min(TILE, self.host.n_orient - first)
         n_coarse, real = geometry.host.n_coarse, self.arithmetic.real
-        out, power = cp.empty((n, 2 * n_coarse), real), cp.empty((n, n_coarse), real)
-        self.arithmetic.kernel("project", "coarse_slices")(
-            (blocks(n_coarse), n), (BLOCK,),
-            (references.volume[k], np.int32(references.size), references.limit,
-             np.float64(references.padding), self.coarse_direction, self.coarse_psi,
-             np.int32(self.host.n_psi), np.int32(first), geometry.slice_x, geometry.slice_y,
-             np.int32(n_coarse), out, power),
-        )  # fmt: skip
+        n = min(TILE, self.host.n_orient - first)
         total = references.n_class * self.host.n_orient * 3 * n_coarse * real.itemsize
-        if total < SLICE_BYTES:
-            self._tiles[key] = references, out, power
-        return out, power
+        if total > self._tile_bytes:
+            out, power = buffers[0][:n], buffers[1][:n]
+            self._slice(references, k, first, geometry, out, power)
+            return out, power
+        key = id(references), id(geometry.host), k, first
+        with self._lock:
+            if key not in self._tiles:
+                out, power = cp.empty((n, 2 * n_coarse), real), cp.empty((n, n_coarse), real)
+                self._slice(references, k, first, geometry, out, power)
+                cp.cuda.get_current_stream().synchronize()
+                self._tiles[key] = references, out, power
+            return self._tiles[key][1:]
+
+    def _slice(
+        self,
+        references: References,
+        k: int,
+        first: int,
+        geometry: DeviceGeometry,
+        out: Any,
+        power: Any,
+    ) -> None:
+        n_coarse = geometry.host.n_coarse
+        self.arithmetic.kernel("project", "coarse_slices")(
+            (blocks(n_coarse), out.shape[0]), (BLOCK,),
+            (references.source, np.int32(k), np.int64(references.length),
+             np.int32(references.size), references.limit, np.float64(references.padding),
+             self.coarse_direction, self.coarse_psi, np.int32(self.host.n_psi), np.int32(first),
+             geometry.slice_x, geometry.slice_y, np.int32(n_coarse), out, power),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Launch geometry and the arithmetic type of a build."""
+"""Launch geometry, matrix products, and the arithmetic type of a build."""
 
 from __future__ import annotations
 
@@ -11,33 +11,57 @@ import numpy as np
 from relion_mpi.backend.gpu.compile import kernel
 
 BLOCK = 256
+MAX_GROUP = 16
+"""Slices that one block takes after another; as in slice.cuh."""
+BLOCKS_WANTED = 4096
+"""Blocks that keep a large GPU busy."""
+_DEFAULT_MATH, _TF32_MATH = 0, 3  # cublasMath_t
+_DRAWS_SLICES = ("project", "fine", "accumulate")
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Types and product precision of one precision setting.
+    """Types and shortcuts of one precision setting.
 
     Attributes
     ----------
     real, pair : dtypes of real and complex arrays
-    macros : of the kernels
+    double : the kernels' arithmetic is double
     tensor_cores : coarse products in TF32
+    textures : slices through the texture unit, which interpolates with 8 bits of the fraction
     """
 
     real: Any
     pair: Any
-    macros: tuple[tuple[str, int], ...]
+    double: bool
     tensor_cores: bool
+    textures: bool
 
     def kernel(self, name: str, function: str) -> Any:
         """Return a kernel built for this arithmetic."""
-        return kernel(name, function, dict(self.macros))
+        macros = {"DOUBLE": int(self.double)}
+        if name in _DRAWS_SLICES:
+            macros["TEXTURE"] = int(self.textures)
+        return kernel(name, function, macros)
+
+    @property
+    def slice_bytes(self) -> int:
+        """Bytes of a `Slice` of slice.cuh."""
+        return 64 if self.double else 32
+
+
+def _single(*, tensor_cores: bool, textures: bool) -> Arithmetic:
+    return Arithmetic(
+        np.dtype("f4"), np.dtype("c8"), double=False, tensor_cores=tensor_cores, textures=textures
+    )
 
 
 ARITHMETIC = {
-    "float32": Arithmetic(np.dtype("f4"), np.dtype("c8"), (("DOUBLE", 0),), tensor_cores=False),
-    "tf32": Arithmetic(np.dtype("f4"), np.dtype("c8"), (("DOUBLE", 0),), tensor_cores=True),
-    "float64": Arithmetic(np.dtype("f8"), np.dtype("c16"), (("DOUBLE", 1),), tensor_cores=False),
+    "float32": _single(tensor_cores=False, textures=False),
+    "tf32": _single(tensor_cores=True, textures=True),
+    "float64": Arithmetic(
+        np.dtype("f8"), np.dtype("c16"), double=True, tensor_cores=False, textures=False
+    ),
 }
 
 
@@ -46,21 +70,40 @@ def blocks(n: int, block: int = BLOCK) -> int:
     return (n + block - 1) // block
 
 
+def block_for(n: int, most: int = BLOCK) -> int:
+    """Choose threads a block, a multiple of 32, that are not many more than n."""
+    return min(most, max(32, (n + 31) // 32 * 32))
+
+
+def group_size(n_slice: int, n_chunk: int) -> int:
+    """Choose how many slices a block takes, so that there are blocks enough for the GPU."""
+    return int(min(max(n_slice * n_chunk // BLOCKS_WANTED, 1), MAX_GROUP))
+
+
 def reach_limit(reach: int, real: Any) -> Any:
     """Square of the largest padded radius, with room for rounding."""
     return real.type(reach * reach * 1.00001)
 
 
-def product(a: Any, b: Any, out: Any, arithmetic: Arithmetic) -> None:
-    """Multiply matrices into out, on tensor cores if the arithmetic says so."""
-    from cupy._core import _routines_linalg as linalg
+def product(
+    a: Any, b: Any, out: Any, *, transposed: bool = False, tensor_cores: bool = False
+) -> None:
+    """Multiply matrices into out: a (m, k) with b (k, n), or with b (n, k) transposed.
 
-    if not arithmetic.tensor_cores:
-        cp.matmul(a, b, out=out)
+    All in C order and of one type. Thread-safe, unlike a global setting of CuPy's products.
+    """
+    from cupy_backends.cuda.libs import cublas
+
+    (m, k), n = a.shape, out.shape[1]
+    if not (m and n and k):
+        out[...] = 0
         return
-    before = linalg.get_compute_type(np.float32)
-    linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32)
-    try:
-        cp.matmul(a, b, out=out)
-    finally:
-        linalg.set_compute_type(np.float32, before)
+    handle = cp.cuda.device.get_cublas_handle()
+    cublas.setMathMode(handle, _TF32_MATH if tensor_cores else _DEFAULT_MATH)
+    multiply = cublas.sgemm if a.dtype.itemsize == 4 else cublas.dgemm
+    one, zero = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+    # cuBLAS sees the transposes: out^T = b^T a^T in column order.
+    multiply(
+        handle, int(transposed), 0, n, m, k, one.ctypes.data, b.data.ptr, k if transposed else n,
+        a.data.ptr, k, zero.ctypes.data, out.data.ptr, n,
+    )  # fmt: skip

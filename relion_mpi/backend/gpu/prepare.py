@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeviceGeometry:
-    """An `ImageGeometry` with its arrays on the device."""
+    """An `ImageGeometry` with its arrays on the device.
+
+    `shell_order` lists the pixels by shell, those of shell s from `shell_start[s]` on; `masks`
+    keeps the particle masks that were asked for.
+    """
 
     host: ImageGeometry
     x: Any
@@ -28,11 +32,16 @@ class DeviceGeometry:
     power_shell: Any
     freq_x: Any
     freq_y: Any
+    shell_order: Any
+    shell_start: Any
+    masks: dict[tuple[float, float], Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, geometry: ImageGeometry, arithmetic: Arithmetic) -> DeviceGeometry:
         """Copy a geometry to the device."""
         real = arithmetic.real
+        order = np.argsort(geometry.shell, kind="stable")
+        start = np.searchsorted(geometry.shell[order], np.arange(geometry.n_shell + 1))
         return cls(
             geometry,
             cp.asarray(geometry.x),
@@ -43,7 +52,19 @@ class DeviceGeometry:
             cp.asarray(geometry.power_shell.ravel()),
             cp.asarray(geometry.freq_x),
             cp.asarray(geometry.freq_y),
+            cp.asarray(order.astype(np.int32)),
+            cp.asarray(start.astype(np.int32)),
         )
+
+    def mask(self, mask: ImageMask, real: Any) -> Any:
+        """Return how much of each pixel a particle mask keeps, real (box, box)."""
+        key = mask.radius_pix, mask.edge_pix
+        found = self.masks.get(key)
+        if found is None:
+            inside = soft_sphere(self.host.box_size, mask.radius_pix, mask.edge_pix, 2)
+            found = self.masks[key] = cp.asarray(inside.astype(real))
+            cp.cuda.get_current_stream().synchronize()  # other threads' streams use it too
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +108,11 @@ def prepare_images(
     centred = cp.empty((n_img, box, box), arithmetic.real)
     arithmetic.kernel("prepare", "recentre")(
         (blocks(total),), (BLOCK,),
-        (cp.asarray(images), cp.asarray(recentre_pix.astype(np.int32)),
-         cp.asarray(factor.astype(arithmetic.real)), np.int32(box), np.int64(total), centred),
+        (_on_device(images), np.int32(images.dtype == np.float16),
+         cp.asarray(recentre_pix.astype(np.int32)), cp.asarray(factor.astype(arithmetic.real)),
+         np.int32(box), np.int64(total), centred),
     )  # fmt: skip
-    inside = cp.asarray(soft_sphere(box, mask.radius_pix, mask.edge_pix, 2).astype(arithmetic.real))
+    inside = geometry.mask(mask, arithmetic.real)
     fill = inside if mask.fill is None else cp.asarray(mask.fill.astype(arithmetic.real))
     masked = cp.empty_like(centred)
     arithmetic.kernel("prepare", "mask_outside")(
@@ -104,6 +126,15 @@ def prepare_images(
     unmasked_ft = _gathered(cp.fft.rfft2(centred), geometry, phase, arithmetic)
     reference_ctf, data_ctf, weight_ctf = _transfer(geometry, optics, n_img, arithmetic)
     return Images(geometry, masked_ft, unmasked_ft, reference_ctf, data_ctf, weight_ctf, power)
+
+
+def _on_device(images: Any) -> Any:
+    """Copy images as they are; from pinned memory this does not wait."""
+    images = np.ascontiguousarray(images)
+    found = cp.empty(images.shape, images.dtype)
+    stream = cp.cuda.get_current_stream()
+    found.data.copy_from_host_async(images.ctypes.data, images.nbytes, stream)
+    return found
 
 
 def _shell_power(transforms: Any, geometry: DeviceGeometry, arithmetic: Arithmetic) -> Any:

@@ -9,64 +9,98 @@ import cupy as cp
 import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, reach_limit
-from relion_mpi.fourier.masks import sinc_squared
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
     from relion_mpi.backend.protocol import ImageGeometry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class References:
     """Padded transforms of one half-set.
 
     Attributes
     ----------
-    volume : complex (n_class, size, size, size // 2 + 1), z and y centred, x from 0
-    size, r_max, padding : geometry
+    source : what kernels draw from: complex (n_class, size, size, size // 2 + 1), z and y centred,
+        x from 0; or uint64 (n_class,) handles of textures
+    textures : what the handles belong to
+    n_class, size, r_max, padding : geometry
     limit : square of the largest padded radius
     """
 
-    volume: Any
+    source: Any
+    textures: tuple[Any, ...]
+    n_class: int
     size: int
     r_max: int
     padding: int
     limit: Any
 
     @property
-    def n_class(self) -> int:
-        """Number of classes."""
-        return int(self.volume.shape[0])
-
-    @property
     def length(self) -> int:
         """Voxels of one class."""
-        return int(self.volume[0].size)
+        return self.size * self.size * (self.size // 2 + 1)
+
+    @property
+    def texture_bytes(self) -> int:
+        """Bytes of the textures, which CuPy's pool does not know."""
+        return len(self.textures) * self.length * 8
 
 
 def load(maps: Any, r_max: int, padding: int, arithmetic: Arithmetic) -> References:
     """Transform maps (n_class, box, box, box), as `backend.cpu.project.transform_reference`."""
-    box = maps.shape[1]
-    big, reach = padding * box, padding * r_max
     size = padded_size(r_max, padding)
-    volume = cp.zeros((maps.shape[0], size, size, size // 2 + 1), arithmetic.pair)
-    correction = cp.asarray((1.0 / sinc_squared(box, padding, 3)).astype(arithmetic.real))
-    index = np.arange(-reach, reach + 1)
-    rows = cp.asarray(index % big)
-    columns = cp.arange(reach + 1)
-    squared = cp.asarray(index.astype(np.float64) ** 2)
-    radius2 = squared[:, None, None] + squared[None, :, None] + squared[reach:]
-    factor = ((radius2 <= reach**2) / float(box) ** 2).astype(arithmetic.real)
-    start = big // 2 - box // 2
-    inner = slice(start, start + box)
-    for k, one in enumerate(maps):
-        padded = cp.zeros((big, big, big), arithmetic.real)
-        padded[inner, inner, inner] = cp.asarray(one.astype(arithmetic.real)) * correction
-        transform = cp.fft.rfftn(cp.fft.ifftshift(padded))
-        del padded
-        chosen = transform[rows[:, None, None], rows[None, :, None], columns[None, None, :]]
-        volume[k, 1:-1, 1:-1, : reach + 1] = chosen * factor
-    return References(volume, size, r_max, padding, reach_limit(reach, arithmetic.real))
+    shape = (size, size, size // 2 + 1)
+    n_class = maps.shape[0]
+    limit = reach_limit(padding * r_max, arithmetic.real)
+    if arithmetic.textures:
+        volume = cp.zeros(shape, arithmetic.pair)
+        made = []
+        for one in maps:
+            _transform(one, r_max, padding, volume, arithmetic)
+            made.append(_texture(volume))
+        source = cp.asarray(np.array([texture.ptr for texture in made], np.uint64))
+        return References(source, tuple(made), n_class, size, r_max, padding, limit)
+    source = cp.zeros((n_class, *shape), arithmetic.pair)
+    for one, volume in zip(maps, source, strict=True):
+        _transform(one, r_max, padding, volume, arithmetic)
+    return References(source, (), n_class, size, r_max, padding, limit)
+
+
+def _transform(one: Any, r_max: int, padding: int, volume: Any, arithmetic: Arithmetic) -> None:
+    """Fill the padded transform of a map out to r_max."""
+    box, size = one.shape[0], volume.shape[0]
+    big = padding * box
+    padded = cp.zeros((big, big, big), arithmetic.real)
+    placed = cp.asarray(np.ascontiguousarray(one, arithmetic.real))
+    arithmetic.kernel("reference", "place_map")(
+        (blocks(placed.size),), (BLOCK,), (placed, np.int32(box), np.int32(big), padded)
+    )
+    del placed
+    transform = cp.fft.rfftn(padded)
+    del padded
+    arithmetic.kernel("reference", "crop_transform")(
+        (blocks(volume.size),), (BLOCK,),
+        (transform, np.int32(big), np.int32(size), np.int32(padding * r_max),
+         np.float64(1.0 / box**2), volume),
+    )  # fmt: skip
+
+
+def _texture(volume: Any) -> Any:
+    """Copy a volume into a texture that interpolates."""
+    from cupy.cuda import runtime, texture
+
+    channels = texture.ChannelFormatDescriptor(32, 32, 0, 0, runtime.cudaChannelFormatKindFloat)
+    depth, height, width = volume.shape
+    array = texture.CUDAarray(channels, width, height, depth)
+    array.copy_from(volume.view(np.float32).reshape(depth, height, 2 * width))
+    how = texture.TextureDescriptor(
+        (runtime.cudaAddressModeClamp,) * 3, runtime.cudaFilterModeLinear,
+        runtime.cudaReadModeElementType,
+    )  # fmt: skip
+    resource = texture.ResourceDescriptor(runtime.cudaResourceTypeArray, cuArr=array)
+    cp.cuda.get_current_stream().synchronize()  # the volume is filled again for the next class
+    return texture.TextureObject(resource, how)
 
 
 def project(
@@ -83,7 +117,8 @@ def project(
     out = cp.empty((n, 2, n_pix), real)
     arithmetic.kernel("project", "slices")(
         (blocks(n_pix), n), (BLOCK,),
-        (references.volume[class_index], np.int32(references.size), references.limit, rows,
+        (references.source, np.int32(class_index), np.int64(references.length),
+         np.int32(references.size), references.limit, rows,
          cp.asarray(geometry.slice_x.astype(real)), cp.asarray(geometry.slice_y.astype(real)),
          np.int32(n_pix), out),
     )  # fmt: skip

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from relion_mpi.backend.gpu import binding, device
+from relion_mpi.backend.gpu.binding import Room
 from relion_mpi.backend.gpu.device import DeviceInfo
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import Node, World
@@ -72,3 +73,44 @@ def test_a_master_shares_the_first_worker_s_gpu_if_asked_to(two_gpus, master_too
     node = Node(local_rank=0, n_ranks=3, n_workers=2)
     binding._bind("", node, is_master=True, master_too=master_too)
     assert two_gpus == gpus
+
+
+# Free memory
+
+
+def test_a_worker_alone_on_a_gpu_gets_all_that_is_free_but_what_is_left_to_others(
+    two_gpus, monkeypatch
+):
+    monkeypatch.setattr(device, "bytes_free", lambda n: 40 * 10**9 // n)
+    bound = binding.bind_rank("", ALONE)
+    (room,) = binding.rooms(ALONE, bound, 10**9)
+    assert room.n_bytes == 39 * 10**9 + device.CONTEXT_BYTES
+    assert (room.uuid, room.name, room.n_sharing) == ("GPU-0", "H100", 1)
+
+
+def test_the_least_of_those_who_share_a_gpu_counts(monkeypatch):
+    told = [
+        None,  # the master, which works while the others wait
+        Room("a", "GPU-0", "H100", 2, 30), Room("a", "GPU-0", "H100", 2, 20),
+        Room("b", "GPU-0", "H100", 1, 50),
+    ]  # fmt: skip
+    monkeypatch.setattr(binding.roll_call, "gather", lambda ranks, mine: told)
+    found = binding.rooms(ALONE, None)
+    assert [(one.host, one.n_bytes) for one in found] == [("a", 20), ("b", 50)]
+
+
+def test_a_master_of_others_takes_no_share(two_gpus, monkeypatch):
+    asked = []
+
+    def n_sharing(ranks, uuid):
+        asked.append(uuid)
+        return 1
+
+    master = World(comm=None, rank=0, size=2)
+    monkeypatch.setattr(binding.devices, "n_sharing", n_sharing)
+    monkeypatch.setattr(binding.devices, "tell_bindings", lambda *said: None)
+    bound = binding.bind_rank("", master)
+    assert asked == [""]
+    monkeypatch.setattr(device, "bytes_free", lambda n: 10**9)
+    monkeypatch.setattr(binding.roll_call, "gather", lambda ranks, mine: [mine])
+    assert binding.rooms(master, bound) == []

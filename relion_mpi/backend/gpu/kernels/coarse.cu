@@ -17,7 +17,7 @@ extern "C" __global__ void shifted_images(
     const long long i = row / n_shift;
     const int t = row % n_shift;
     const real f = ctf[i * n_pix_all + k] * inv_sigma2[k];
-    const real2 v = multiply(images[i * n_pix_all + k], phases[(long long)t * n_pix_all + k]);
+    const real2 v = multiply(images[i * n_pix_all + k], phases[(long long)t * n_pix + k]);
     out[row * 2 * n_pix + k] = f * v.x;
     out[row * 2 * n_pix + n_pix + k] = f * v.y;
 }
@@ -97,6 +97,57 @@ extern "C" __global__ void histogram(
             atomicAdd(&counts[i * N_BINS + bin], 1);
         }
     }
+}
+
+// One block an image: the bin in which the wanted share of the weight is reached, or the most samples
+// allowed. low and high: its edges; above and n_above: what lies above it; target: the wanted weight.
+extern "C" __global__ void crossing(
+    const real* __restrict__ peak, const double* __restrict__ weights,
+    const int* __restrict__ counts, real margin, double fraction, int limit,
+    real* __restrict__ low, real* __restrict__ high, double* __restrict__ above,
+    double* __restrict__ target, int* __restrict__ n_above)
+{
+    const int per_thread = N_BINS / 256;  // launched with 256 threads
+    __shared__ double weight[256];
+    __shared__ int count[256];
+    const int i = blockIdx.x, t = threadIdx.x;
+    const double* w = weights + (long long)i * N_BINS + t * per_thread;
+    const int* c = counts + (long long)i * N_BINS + t * per_thread;
+    double sum = 0;
+    int n = 0;
+    for (int b = 0; b < per_thread; ++b) {
+        sum += w[b];
+        n += c[b];
+    }
+    weight[t] = sum;
+    count[t] = n;
+    __syncthreads();
+    if (t) return;
+    double total = 0, reached = 0;
+    for (int p = 0; p < 256; ++p) total += weight[p];
+    const double wanted = fraction * total;
+    int n_reached = 0, p = 0;
+    for (; p < 255; ++p) {
+        if (reached + weight[p] > wanted) break;
+        if (limit > 0 && n_reached + count[p] >= limit) break;
+        reached += weight[p];
+        n_reached += count[p];
+    }
+    w = weights + (long long)i * N_BINS;
+    c = counts + (long long)i * N_BINS;
+    int bin = p * per_thread;
+    for (; bin < N_BINS - 1; ++bin) {
+        if (reached + w[bin] > wanted) break;
+        if (limit > 0 && n_reached + c[bin] >= limit) break;
+        reached += w[bin];
+        n_reached += c[bin];
+    }
+    const real width = margin / N_BINS;
+    low[i] = peak[i] - (bin + 1) * width;
+    high[i] = bin == 0 ? peak[i] + 1 : peak[i] - bin * width;
+    above[i] = reached;
+    target[i] = wanted;
+    n_above[i] = n_reached;
 }
 
 // One thread a (hypothesis, image): a bit for every shift at or above the image's threshold.

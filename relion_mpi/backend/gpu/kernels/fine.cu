@@ -1,44 +1,66 @@
-// The sparse second pass: slices of listed hypotheses, multiplied with their image.
-// variants: DOUBLE=0 ; DOUBLE=1
-#include "interp.cuh"
+// The sparse second pass: listed slices, multiplied with their image.
+// variants: DOUBLE=0,TEXTURE=0 ; DOUBLE=0,TEXTURE=1 ; DOUBLE=1,TEXTURE=0
+#include "slice.cuh"
 
-// One block a slice (job, child). z = conj(P) * CTF * X / sigma2 as a row [real | imaginary];
-// the score of every shift is then a product of z with the table of phases.
-extern "C" __global__ void slice_times_image(
-    const real2* __restrict__ volumes, long long volume_length, int size, real limit,
-    double padding, const double* __restrict__ directions, const double* __restrict__ psis,
-    int n_orient, int n_psi, int n_child_direction, int n_child_psi,
-    const int* __restrict__ job_image, const int* __restrict__ job_hypothesis,
+#define PIXELS 4  // a thread's
+
+// grid (groups of slices, chunks of PIXELS * blockDim pixels). z = conj(P) * CTF * X / sigma2 as a
+// row [real | imaginary]: the score of every shift is a product of z with the table of phases.
+// Consecutive slices are mostly of one image, whose pixels stay in registers.
+extern "C" __global__ void __launch_bounds__(256) slice_times_image(
+    Volumes volumes, long long length, int size, real limit, int n_orient,
+    const Slice* __restrict__ slices, long long n_slice, int per_block,
     const real* __restrict__ sx, const real* __restrict__ sy, int n_pix, int n_pix_all,
     const real2* __restrict__ images, const real* __restrict__ ctf,
-    const real* __restrict__ inv_sigma2, real* __restrict__ z, real* __restrict__ power)
+    const real* __restrict__ inv_sigma2, real* __restrict__ z, double* __restrict__ power)
 {
-    __shared__ real rows[6];
-    __shared__ double total;
-    const Grid grid = {n_orient, n_psi, n_child_direction, n_child_psi};
-    const int n_child = n_child_direction * n_child_psi;
-    const long long s = blockIdx.x;
-    const int job = s / n_child, i = job_image[job], hypothesis = job_hypothesis[job];
-    if (threadIdx.x == 0) {
-        child_rows(hypothesis, s % n_child, directions, psis, grid, padding, rows);
-        total = 0;
+    __shared__ Slice group[MAX_GROUP];
+    __shared__ double total[MAX_GROUP];
+    const int n = load_group(slices, n_slice, per_block, group);
+    if (threadIdx.x < MAX_GROUP) total[threadIdx.x] = 0;
+    __syncthreads();
+    const long long first = (long long)blockIdx.x * per_block;
+    const int start = blockIdx.y * blockDim.x * PIXELS + threadIdx.x;
+    real x[PIXELS], y[PIXELS], c[PIXELS];
+    real2 v[PIXELS];
+    for (int p = 0; p < PIXELS; ++p) {
+        const int k = start + p * blockDim.x;
+        x[p] = k < n_pix ? sx[k] : (real)0;
+        y[p] = k < n_pix ? sy[k] : (real)0;
+    }
+    int image = -1;
+    for (int g = 0; g < n; ++g) {
+        if (group[g].image != image) {
+            image = group[g].image;
+#pragma unroll
+            for (int p = 0; p < PIXELS; ++p) {
+                const int k = start + p * blockDim.x;
+                if (k >= n_pix) continue;
+                const long long at = (long long)image * n_pix_all + k;
+                c[p] = ctf[at];
+                const real f = c[p] * inv_sigma2[k];
+                v[p] = images[at];
+                v[p].x *= f;
+                v[p].y *= f;
+                c[p] *= f;
+            }
+        }
+        const Volume volume = volume_of(volumes, group[g].hypothesis / n_orient, length);
+        real sum = 0;
+#pragma unroll
+        for (int p = 0; p < PIXELS; ++p) {
+            const int k = start + p * blockDim.x;
+            if (k >= n_pix) continue;
+            const real2 r = slice_value(volume, group[g].rows, x[p], y[p], size, limit);
+            real* row = z + (first + g) * 2 * n_pix + k;
+            row[0] = r.x * v[p].x + r.y * v[p].y;
+            row[n_pix] = r.x * v[p].y - r.y * v[p].x;
+            sum += c[p] * (r.x * r.x + r.y * r.y);
+        }
+        double warp_sum = sum;
+        for (int lane = 16; lane; lane /= 2) warp_sum += __shfl_down_sync(~0u, warp_sum, lane);
+        if (threadIdx.x % 32 == 0) atomicAdd(&total[g], warp_sum);
     }
     __syncthreads();
-    const real2* volume = volumes + hypothesis / n_orient * volume_length;
-    const real2* image = images + (long long)i * n_pix_all;
-    const real* mine = ctf + (long long)i * n_pix_all;
-    real sum = 0;
-    for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
-        const real2 p = slice_value(volume, rows, sx[k], sy[k], size, limit);
-        const real f = mine[k] * inv_sigma2[k];
-        const real2 x = image[k];
-        z[s * 2 * n_pix + k] = f * (p.x * x.x + p.y * x.y);
-        z[s * 2 * n_pix + n_pix + k] = f * (p.x * x.y - p.y * x.x);
-        sum += f * mine[k] * (p.x * p.x + p.y * p.y);
-    }
-    double lane_sum = sum;
-    for (int lane = 16; lane; lane /= 2) lane_sum += __shfl_down_sync(~0u, lane_sum, lane);
-    if (threadIdx.x % 32 == 0) atomicAdd(&total, lane_sum);
-    __syncthreads();
-    if (threadIdx.x == 0) power[s] = (real)total;
+    if (threadIdx.x < n) atomicAdd(&power[first + threadIdx.x], total[threadIdx.x]);
 }

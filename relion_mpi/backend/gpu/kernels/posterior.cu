@@ -21,7 +21,7 @@ __device__ __forceinline__ real block_max(real value, real* shared)
 // columns a coarse shift. masks (n_job, n_word) or null: which coarse shifts count.
 extern "C" __global__ void weigh(
     real* __restrict__ scores, const long long* __restrict__ row_offsets,
-    const real* __restrict__ power, const real* __restrict__ log_prior,
+    const double* __restrict__ power, const real* __restrict__ log_prior,
     const real* __restrict__ log_shift, const unsigned* __restrict__ masks, int n_word,
     int n_column, int n_child, int n_shift_child, int is_cc, int normalise, double fraction,
     unsigned char* __restrict__ kept, unsigned* __restrict__ kept_masks,
@@ -49,7 +49,7 @@ extern "C" __global__ void weigh(
         const bool listed = !masks || masks[job * n_word + t / 32] >> (t % 32) & 1;
         real v = NO_SCORE;
         if (listed) {
-            const real c = scores[first * n_column + k], p = power[row];
+            const real c = scores[first * n_column + k], p = (real)power[row];
             if (is_cc) v = p > 0 ? c * rsqrt(p) : (real)-1e30;
             else v = c - (real)0.5 * p + log_prior[job] + log_shift[i * n_shift + t];
         }
@@ -123,4 +123,21 @@ extern "C" __global__ void weigh(
     if (mine) atomicAdd(&above, mine);
     __syncthreads();
     if (threadIdx.x == 0) n_kept[i] = above;
+}
+
+// One thread an image: its best sample as (hypothesis, child, fine shift, significant samples).
+extern "C" __global__ void best_samples(
+    const long long* __restrict__ best, const long long* __restrict__ job_offsets,
+    const int* __restrict__ hypothesis, const int* __restrict__ n_significant, int n_column,
+    int n_child, int n_img, long long* __restrict__ out)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n_img) return;
+    const bool none = job_offsets[i] == job_offsets[i + 1];
+    const long long at = none ? 0 : best[i] - 1;  // counted from 1
+    const long long row = job_offsets[i] * n_child + at / n_column;
+    out[i] = none ? 0 : hypothesis[row / n_child];
+    out[n_img + i] = row % n_child;
+    out[2 * n_img + i] = at % n_column;
+    out[3 * n_img + i] = n_significant[i];
 }

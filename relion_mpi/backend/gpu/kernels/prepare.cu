@@ -2,10 +2,19 @@
 // variants: DOUBLE=0 ; DOUBLE=1
 #include "real.cuh"
 
-// One thread a pixel: shift by whole pixels, zeros entering, times a factor.
+// Half precision without its header, which not every machine has.
+__device__ __forceinline__ real from_half(unsigned short bits)
+{
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return (real)value;
+}
+
+// One thread a pixel: shift by whole pixels, zeros entering, times a factor. The images are float,
+// or half if is_half.
 extern "C" __global__ void recentre(
-    const float* __restrict__ images, const int* __restrict__ shift, const real* __restrict__ factor,
-    int box, long long total, real* __restrict__ out)
+    const void* __restrict__ images, int is_half, const int* __restrict__ shift,
+    const real* __restrict__ factor, int box, long long total, real* __restrict__ out)
 {
     const long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= total) return;
@@ -13,7 +22,13 @@ extern "C" __global__ void recentre(
     const int i = k / ((long long)box * box);
     const int sx = x - shift[2 * i], sy = y - shift[2 * i + 1];
     const bool inside = sx >= 0 && sx < box && sy >= 0 && sy < box;
-    out[k] = inside ? (real)images[((long long)i * box + sy) * box + sx] * factor[i] : (real)0;
+    const long long at = ((long long)i * box + sy) * box + sx;
+    real value = 0;
+    if (inside) {
+        value = is_half ? from_half(((const unsigned short*)images)[at])
+                        : (real)((const float*)images)[at];
+    }
+    out[k] = value * factor[i];
 }
 
 // One block an image: fade the outside to its mean, or to a fill image.

@@ -1,15 +1,17 @@
 // Slices of padded transforms as rows [real | imaginary], and their power.
-// variants: DOUBLE=0 ; DOUBLE=1
+// variants: DOUBLE=0,TEXTURE=0 ; DOUBLE=0,TEXTURE=1 ; DOUBLE=1,TEXTURE=0
 #include "interp.cuh"
 
 // grid (pixel blocks, orientations): slices at given rows (n, 6), times padding.
 extern "C" __global__ void slices(
-    const real2* __restrict__ volume, int size, real limit, const real* __restrict__ rows,
-    const real* __restrict__ sx, const real* __restrict__ sy, int n_pix, real* __restrict__ out)
+    Volumes volumes, int k_class, long long length, int size, real limit,
+    const real* __restrict__ rows, const real* __restrict__ sx, const real* __restrict__ sy,
+    int n_pix, real* __restrict__ out)
 {
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= n_pix) return;
     const long long o = blockIdx.y;
+    const Volume volume = volume_of(volumes, k_class, length);
     const real2 v = slice_value(volume, rows + 6 * o, sx[k], sy[k], size, limit);
     out[o * 2 * n_pix + k] = v.x;
     out[o * 2 * n_pix + n_pix + k] = v.y;
@@ -17,7 +19,7 @@ extern "C" __global__ void slices(
 
 // grid (pixel blocks, orientations): slices of coarse orientations first.. and their |P|^2.
 extern "C" __global__ void coarse_slices(
-    const real2* __restrict__ volume, int size, real limit, double padding,
+    Volumes volumes, int k_class, long long length, int size, real limit, double padding,
     const double* __restrict__ direction, const double* __restrict__ psi, int n_psi, int first,
     const real* __restrict__ sx, const real* __restrict__ sy, int n_pix, real* __restrict__ out,
     real* __restrict__ power)
@@ -28,6 +30,7 @@ extern "C" __global__ void coarse_slices(
     __syncthreads();
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= n_pix) return;
+    const Volume volume = volume_of(volumes, k_class, length);
     const real2 v = slice_value(volume, rows, sx[k], sy[k], size, limit);
     const long long at = blockIdx.y;
     out[at * 2 * n_pix + k] = v.x;
