@@ -45,10 +45,16 @@ def assign_half_sets(particles: Particles, seed: int) -> str:
     if n_first and n_second:
         return f"Half-sets of {n_first} and {n_second} particles are those of the STAR file."
     if n < 2:
-        raise InputError(f"found {n} particle, expected two or more to make two half-sets")
+        raise InputError(
+            f"{particles.path}: found {n} particle, expected two or more to make two half-sets; "
+            "give more particles"
+        )
     if n_first or n_second:
         only = 1 if n_first else 2
-        log.warning("rlnRandomSubset is %d for every particle: half-sets are drawn anew", only)
+        log.warning(
+            "%s: rlnRandomSubset is %d for every particle; half-sets are drawn anew",
+            particles.path, only,
+        )  # fmt: skip
     order = np.random.default_rng(seed).permutation(n)
     half = np.full(n, 2, dtype=np.int8)
     half[order[: (n + 1) // 2]] = 1

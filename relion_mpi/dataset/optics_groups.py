@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.dataset.checks import check_microscope
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,8 +81,8 @@ def read_optics_groups(table: Table) -> OpticsGroups:
     Raises
     ------
     InputError
-        No group, no id or pixel size, an id given twice, a pixel size that is not positive or a
-        value that is not finite.
+        No group, no id or pixel size, an id given twice, a pixel size that is not positive, a
+        value that is not finite or that no microscope has.
     """
     columns, n_groups = table.frame.columns, table.frame.height
     for label in ("rlnOpticsGroup", "rlnImagePixelSize"):
@@ -94,7 +95,7 @@ def read_optics_groups(table: Table) -> OpticsGroups:
         raise InputError(f"{table.path}, table '{table.name}': found no row, expected one or more")
     for label in _DEFAULTS:
         if label not in columns:
-            log.warning("%s: no %s, %g is taken", table.path, label, _DEFAULTS[label])
+            log.warning("%s: no %s; %g is taken", table.path, label, _DEFAULTS[label])
     number = table.integers("rlnOpticsGroup", 1)
     _refuse_repeated(table, number)
     pixel_size = table.numbers("rlnImagePixelSize", 0.0, finite=True)
@@ -104,6 +105,7 @@ def read_optics_groups(table: Table) -> OpticsGroups:
             f"{table.where(row)}: pixel size (rlnImagePixelSize) is {pixel_size[row]} Angstrom, "
             "expected a positive number; correct it"
         )
+    check_microscope(table)
     tilt = [table.numbers(f"rlnBeamTilt{axis}", 0.0, finite=True) for axis in "XY"]
     magnification = [
         table.numbers(f"rlnMagMat{i}{j}", float(i == j), finite=True) for i in "01" for j in "01"

@@ -47,7 +47,7 @@ def find_tables(path: Path) -> tuple[pl.DataFrame, Table]:
         return loops["optics"], Table(path, name, frame, rows)
     if "rlnImageName" not in frame.columns:
         find_images(Table(path, name, frame, rows), path.parent)  # says what is missing
-    optics, frame = to_optics_groups(frame, f"{path}, table '{name}'")
+    optics, frame = to_optics_groups(Table(path, name, frame, rows))
     log.info("%s is of RELION 3.0 or before: %d optics groups were made", path, optics.height)
     return optics, Table(path, name, frame, rows)
 
@@ -122,8 +122,10 @@ def with_box_sizes(
             f"{table.where(row)}: the image is {sides[row]} pixels wide, expected an even number; "
             "extract the particles again"
         )
-    if "rlnImageSize" in optics.table.columns:
+    if np.array_equal(box_size, optics.box_size):
         return optics
+    # A group without particles: RELION wants a size, and the first group gives the model's.
+    box_size[box_size == 0] = sides[0]
     added = [pl.Series("rlnImageSize", box_size)]
     if "rlnImageDimensionality" not in optics.table.columns:
         added.append(pl.Series("rlnImageDimensionality", np.full(box_size.size, 2)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,12 @@ import numpy as np
 import polars as pl
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.dataset.checks import (
+    check_defocus,
+    check_groups,
+    check_norms,
+    check_origins,
+)
 from relion_mpi.dataset.columns import Table
 from relion_mpi.dataset.legacy import origins_in_angstrom
 from relion_mpi.dataset.optics_groups import OpticsGroups, read_optics_groups
@@ -76,6 +81,8 @@ class Particles:
     frame: pl.DataFrame
     optics: OpticsGroups
     project_root: Path
+    path: Path  # the file
+    row_number: NDArray[np.int64]  # (n,), row of the file's table, from 1
 
     @property
     def n_particles(self) -> int:
@@ -113,7 +120,10 @@ def read_particles(
     root = Path.cwd() if project_root is None else Path(project_root).resolve()
     optics_frame, table = find_tables(path)
     if table.frame.height == 0:
-        raise InputError(f"{path}, table '{table.name}': found no particle, expected one or more")
+        raise InputError(
+            f"{path}, table '{table.name}': found no particle, expected one or more; is this the "
+            "right file?"
+        )
     table = sort_by_micrograph(table)
     n_groups = optics_frame.height
     optics = read_optics_groups(Table(path, "optics", optics_frame, np.arange(1, n_groups + 1)))
@@ -180,13 +190,19 @@ def _assemble(
     if "rlnOriginX" in columns or "rlnOriginY" in columns:
         if "rlnOriginXAngst" not in columns:
             log.warning("%s: origins are in pixels; converted to Angstrom", table.path)
-        pixel_size = pl.lit(pl.Series(optics.pixel_size_angst[optics_group]))
-        frame = origins_in_angstrom(table.frame, pixel_size)
-        table = dataclasses.replace(table, frame=frame)
+        table = origins_in_angstrom(table, optics.pixel_size_angst[optics_group])
     origin = [table.numbers(f"rlnOrigin{axis}Angst", 0.0, finite=True) for axis in "XY"]
+    origin_angst = np.stack(origin, axis=1)
+    check_origins(table, origin_angst, (optics.box_size * optics.pixel_size_angst)[optics_group])
     groups, group_names = scale_groups(table)
+    check_groups(table, groups)
     defocus_u = table.numbers("rlnDefocusU", 0.0, finite=True)
-    has_v = "rlnDefocusV" in table.frame.columns
+    defocus_v = defocus_u.copy()
+    if "rlnDefocusV" in table.frame.columns:
+        defocus_v = table.numbers("rlnDefocusV", 0.0, finite=True)
+    check_defocus(table, {"rlnDefocusU": defocus_u, "rlnDefocusV": defocus_v})
+    norm = table.numbers("rlnNormCorrection", 1.0, finite=True)
+    check_norms(table, norm)
     return Particles(
         stack_file=images.stack_file,
         image_index=images.image_index,
@@ -197,9 +213,7 @@ def _assemble(
         scale_group_names=group_names,
         half=half,
         defocus_u_angst=defocus_u,
-        defocus_v_angst=(
-            table.numbers("rlnDefocusV", 0.0, finite=True) if has_v else defocus_u.copy()
-        ),
+        defocus_v_angst=defocus_v,
         defocus_angle_deg=table.numbers("rlnDefocusAngle", 0.0, finite=True),
         phase_shift_deg=table.numbers("rlnPhaseShift", 0.0, finite=True),
         ctf_bfactor=table.numbers("rlnCtfBfactor", 0.0, finite=True),
@@ -207,17 +221,19 @@ def _assemble(
         rot_deg=table.numbers("rlnAngleRot", 0.0, finite=True),
         tilt_deg=table.numbers("rlnAngleTilt", 0.0, finite=True),
         psi_deg=table.numbers("rlnAnglePsi", 0.0, finite=True),
-        origin_angst=np.stack(origin, axis=1),
+        origin_angst=origin_angst,
         origin_prior_angst=priors(table, ("rlnOriginXPriorAngst", "rlnOriginYPriorAngst")),
         angle_prior_deg=priors(
             table, ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
         ),
         class_number=table.integers("rlnClassNumber", 1),
-        norm_correction=table.numbers("rlnNormCorrection", 1.0, finite=True),
+        norm_correction=norm,
         log_likelihood=table.numbers("rlnLogLikeliContribution", 0.0),
         max_value_prob=table.numbers("rlnMaxValueProbDistribution", 0.0),
         n_significant=table.integers("rlnNrOfSignificantSamples", 0),
         frame=table.frame,
         optics=optics,
         project_root=root,
+        path=table.path,
+        row_number=table.row_numbers,
     )

@@ -100,7 +100,7 @@ def _split_names(table: Table) -> tuple[NDArray[np.int64], pl.Series]:
     column = table.frame["rlnImageName"].cast(pl.String)
     parts = column.str.splitn("@", 2).struct.rename_fields(["index", "stack"]).struct.unnest()
     index = parts["index"].cast(pl.Int64, strict=False).fill_null(0).to_numpy()
-    bad = (index < 1) | parts["stack"].is_null().to_numpy()
+    bad = (index < 1) | (parts["stack"].fill_null("") == "").to_numpy()
     if bad.any():
         row = table.first(bad)
         raise InputError(
@@ -118,13 +118,14 @@ def _resolve(
     paths: list[Path] = []
     for code, name in enumerate(names):
         path = project_root / name  # an absolute name replaces the root
-        if not path.is_file():
+        if not _is_file(path):
             other = beside / name
-            if not other.is_file():
+            if not _is_file(other):
                 row = table.first(stack_file == code)
                 raise InputError(
-                    f"{table.where(row)}: there is no stack {path}; expected it below the project "
-                    f"folder {project_root}: start the program there or correct rlnImageName"
+                    f"{table.where(row)}: there is no stack {path}{_why_not(path)}, expected it "
+                    f"below the project folder {project_root}; start the program there or correct "
+                    "rlnImageName"
                 )
             if not warned:
                 log.warning("%s is not below %s; taken from %s", name, project_root, beside)
@@ -132,6 +133,24 @@ def _resolve(
             path = other
         paths.append(path)
     return paths
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be searched, a name that is too long
+        return False
+
+
+def _why_not(path: Path) -> str:
+    """Return the system's reason, such as a loop of symbolic links, in brackets."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f" ({error.strerror})"
+    return " (not a file)"
 
 
 def _read_headers(

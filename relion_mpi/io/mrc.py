@@ -68,7 +68,13 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
             raw = handle.read(HEADER_BYTES)
             n_bytes = os.fstat(handle.fileno()).st_size
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise InputError(f"{path}: an MRC file was expected, but there is no such file") from error
+        raise InputError(
+            f"{path}: an MRC file was expected, but there is no such file; check the name"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: the file cannot be read ({error.strerror}); check its permissions and links"
+        ) from error
     if len(raw) < HEADER_BYTES:
         raise InputError(
             f"{path}: found {len(raw)} bytes, expected an MRC header of {HEADER_BYTES}; the file "

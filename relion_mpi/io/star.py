@@ -105,12 +105,30 @@ def _text(path: Path) -> bytes:
             f"{path}: a STAR file was expected, but there is no such file; check the name and the "
             "folder the program was started in"
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: the file cannot be read ({error.strerror}); check its permissions and links"
+        ) from error
     text = text.removeprefix(b"\xef\xbb\xbf")
     if not text or text.isspace():
-        raise InputError(f"{path}: the file is empty; a STAR file was expected")
+        raise InputError(f"{path}: the file is empty, expected a STAR file; write it again")
     if b"\0" in text[:4096]:
-        raise InputError(f"{path}: the file is binary; a STAR file (text) was expected")
+        raise InputError(
+            f"{path}: the file is binary, expected a STAR file (text); is it a map or a stack?"
+        )
+    if not text.isascii():
+        _refuse_undecodable(path, text)
     return text
+
+
+def _refuse_undecodable(path: Path, text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}, line {_line(text, error.start)}: byte 0x{text[error.start]:02x} is not UTF-8 "
+            "text, expected a STAR file; if it is text, convert it with iconv -t UTF-8"
+        ) from error
 
 
 def _line(text: bytes, offset: int) -> int:

@@ -109,10 +109,10 @@ def load_mask(path: Path, box_size: int, pixel_size_angst: float) -> NDArray[np.
         raise InputError(msg)
     low, high = float(mask.min()), float(mask.max())
     if low < -1e-3 or high > 1 + 1e-3:
-        msg = f"{path}: mask values go from {low:g} to {high:g}, expected 0 to 1"
+        msg = f"{path}: mask values go from {low:g} to {high:g}, expected 0 to 1; scale or clip it"
         raise InputError(msg)
     if high < 1e-3:
-        msg = f"{path}: the mask is empty (largest value {high:g})"
+        msg = f"{path}: the mask is empty (largest value {high:g}), expected 1 inside; make it anew"
         raise InputError(msg)
     return np.clip(mask, 0.0, 1.0)
 
