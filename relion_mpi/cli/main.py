@@ -15,6 +15,7 @@ from relion_mpi.core.log import setup_logging, silence
 from relion_mpi.core.option_parser import OptionParser
 from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.parallel import abort, comm
+from relion_mpi.refine import pipeline_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from relion_mpi.parallel.comm import World
 
 COMMANDS = {
+    "refine": "relion_mpi.cli.refine",
     "refine3d": "relion_mpi.cli.refine3d",
     "simulate": "relion_mpi.cli.simulate",
     "compare": "relion_mpi.cli.compare",
     "doctor": "relion_mpi.cli.doctor",
+    "validate": "relion_mpi.cli.validate",
+    "plan": "relion_mpi.cli.plan",
 }
 
 
@@ -75,7 +79,10 @@ def _on_all_ranks(command: str, words: list[str]) -> int:
         ranks = comm.world()
         abort.install(ranks)
         setup_logging(ranks.rank)
-        return _run(ranks, command, words)
+        folder = pipeline_control.folder_in(words)
+        if ranks.rank == 0:
+            pipeline_control.clear(folder)
+        return pipeline_control.signed(folder, ranks.rank, lambda: _run(ranks, command, words))
     except abort.AgreedStop:
         raise
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,6 @@ from relion_mpi.core.errors import InputError
 from relion_mpi.core.option_values import checked, kind_of, kind_word
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 _KEY = "relion_mpi.option"
@@ -33,6 +33,8 @@ class Declaration:
     group: str
     metavar: str | None
     negate: str | None
+    bare: str | None
+    hidden: bool
 
 
 def option(  # noqa: PLR0913 - the arguments are the declaration
@@ -47,6 +49,8 @@ def option(  # noqa: PLR0913 - the arguments are the declaration
     group: str = "Options",
     metavar: str | None = None,
     negate: str | None = None,
+    bare: str | None = None,
+    hidden: bool = False,
 ) -> Any:
     """Declare an option as the default of a dataclass field.
 
@@ -73,6 +77,10 @@ def option(  # noqa: PLR0913 - the arguments are the declaration
         Placeholder in the help; the unit or the kind otherwise.
     negate
         Flag that sets a boolean to False, for one that defaults to True.
+    bare
+        What the flag means without a value after it; None where a value must follow.
+    hidden
+        Known, but left out of the help.
 
     Returns
     -------
@@ -82,6 +90,7 @@ def option(  # noqa: PLR0913 - the arguments are the declaration
     said = Declaration(
         help=help, unit=unit, flag=flag, choices=None if choices is None else tuple(choices),
         minimum=minimum, maximum=maximum, group=group, metavar=metavar, negate=negate,
+        bare=bare, hidden=hidden,
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={_KEY: said})
 
@@ -127,7 +136,7 @@ def add_to_parser(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
             groups[said.group] = parser.add_argument_group(said.group)
         group = groups[said.group]
         kind = kind_of(cls, name)
-        text = _help_text(said, defaults[name])
+        text = argparse.SUPPRESS if said.hidden else _help_text(said, defaults[name])
         if kind.base is bool:
             group.add_argument(
                 said.flag, dest=name, action="store_true", default=_ABSENT, help=text
@@ -141,9 +150,10 @@ def add_to_parser(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
         word = said.metavar or said.unit or kind_word(kind)
         if said.choices is not None:
             word = said.metavar or "{" + ",".join(map(str, said.choices)) + "}"
+        count = "+" if kind.many else None if said.bare is None else "?"
         group.add_argument(
-            said.flag, dest=name, default=_ABSENT, help=text, metavar=word,
-            nargs="+" if kind.many else None,
+            said.flag, dest=name, default=_ABSENT, help=text, metavar=word, nargs=count,
+            const=said.bare,
         )  # fmt: skip
 
 

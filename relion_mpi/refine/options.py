@@ -103,9 +103,7 @@ class RefineOptions:
         False, help="Refine the sampling as soon as the resolution needs it",
         negate="--no-auto_resol_angles", group=SAM,
     )  # fmt: skip
-    tau2_fudge: float = option(
-        1.0, help="Regularisation parameter T", minimum=0, group=OPT
-    )
+    tau2_fudge: float = option(1.0, help="Regularisation parameter T", minimum=0, group=OPT)
     norm: bool = option(
         True, help="Correct the norm of each particle", negate="--no-norm", group=OPT
     )
@@ -146,9 +144,24 @@ class RefineOptions:
         choices=("float32", "float64", "tf32"), group=RUN,
     )
     gpu: str | None = option(
-        None, help='Use GPUs: "" for all, or as RELION 0:1:2 (one a worker); by default the CPU',
-        group=RUN,
+        None, help='Use GPUs: alone or "" for all, or as RELION 0:1:2 (one a worker); by default '
+        "the CPU", bare="", group=RUN,
+    )  # fmt: skip
+    free_gpu_memory: float = option(
+        0.0, help="Memory of each GPU to leave to others", unit="MB", minimum=0, group=RUN
+    )
+    preread_images: bool = option(
+        True, help="Keep particle images in memory between iterations, one copy a node, as far as "
+        "they fit", negate="--no-preread_images", group=RUN,
+    )  # fmt: skip
+    preread_half: bool = option(
+        False, help="Keep particle images in memory in half precision",
+        negate="--no-preread_half", group=RUN,
     )  # fmt: skip
     batch: int = option(
         0, help="Particles per batch; 0 chooses from the box", minimum=0, group=RUN
     )
+    pipeline_control: Path | None = option(
+        None, help="Folder where RELION's interface looks for how the job ended, and asks for an "
+        "end", group=RUN,
+    )  # fmt: skip

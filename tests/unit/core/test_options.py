@@ -26,6 +26,8 @@ class Example:
     zero_mask: bool = option(False, help="Fill with zeros, 50% of the time.")
     offset: float = option(0.0, help="Any number.")
     shifts: tuple[float, ...] = option((), help="Several numbers.")
+    gpu: str | None = option(None, help="GPUs.", bare="all")
+    secret: bool = option(False, help="Not shown.", hidden=True)
 
 
 def read(*words):
@@ -56,6 +58,16 @@ def test_negated_flag_turns_a_default_off():
     assert read("--no-ctf").ctf is False
     assert read("--no_ctf").ctf is False
     assert read("--ctf").ctf is True
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [([], None), (["--gpu"], "all"), (["--gpu", ""], ""), (["--gpu", "0:1"], "0:1"),
+     (["--gpu=0"], "0")],
+)  # fmt: skip
+def test_a_value_may_be_left_out_where_the_declaration_says_so(words, value):
+    assert read(*words, "--zero_mask").gpu == value
+    assert read("--zero_mask", *words).gpu == value
 
 
 @pytest.mark.parametrize("text", ["-1", "-1.5", "-1e-3"])
@@ -128,6 +140,13 @@ def test_help_shows_groups_defaults_units_and_per_cent_signs():
     assert "--particle_diameter angst Diameter of the mask. [angst] (default: 200.0)" in text
     assert "(required)" in text
     assert "50% of the time" in text
+
+
+def test_a_hidden_option_is_read_but_not_in_the_help():
+    assert read("--secret").secret is True
+    parser = OptionParser("relion-mpi example")
+    add_to_parser(parser, Example)
+    assert "--secret" not in parser.format_help()
 
 
 def test_a_namespace_with_values_instead_of_text_is_taken():

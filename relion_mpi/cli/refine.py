@@ -1,0 +1,59 @@
+"""`relion-mpi refine`: a command line of relion_refine, unchanged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relion_mpi.cli import refine3d
+from relion_mpi.core.errors import InputError
+from relion_mpi.parallel import abort
+from relion_mpi.parallel.comm import world
+from relion_mpi.refine.relion_line import LineOptions as Options
+from relion_mpi.refine.relion_line import say_what_has_no_effect, translate, without_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SUMMARY", "Options", "run", "spelt"]
+
+SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (auto-refine)"
+
+
+def spelt(words: Sequence[str]) -> list[str]:
+    """Drop the program's name, if the line still has it.
+
+    Parameters
+    ----------
+    words
+        Words after the command.
+
+    Returns
+    -------
+    list of str
+        Options only.
+    """
+    return without_program(words)
+
+
+def run(line: Any) -> int:
+    """Refine as the line asks for, on every rank.
+
+    Parameters
+    ----------
+    line
+        What was read; the same on all ranks.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    options, mistake = None, None
+    try:
+        options = translate(line)
+    except InputError as error:
+        mistake = error
+    abort.agree_or_stop(world().comm, mistake)
+    assert options is not None
+    say_what_has_no_effect(line)
+    return refine3d.run(options)
