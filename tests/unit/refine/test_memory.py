@@ -3,7 +3,15 @@ import logging
 import pytest
 
 from relion_mpi.refine import memory
-from relion_mpi.refine.memory import MemoryNeed, available_bytes, memory_need, say_need
+from relion_mpi.refine.memory import (
+    GIB,
+    MemoryNeed,
+    available_bytes,
+    group_rooms,
+    image_cache_bytes,
+    memory_need,
+    say_need,
+)
 
 CPU = {"on_gpu": False, "double": False}
 
@@ -37,3 +45,53 @@ def test_enough_memory_gives_no_warning(monkeypatch, caplog):
 def test_the_free_memory_of_this_host_is_positive():
     free = available_bytes()
     assert free is None or free > 0
+
+
+# What may keep images
+
+
+def kept(monkeypatch, free, **changes):
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    values = {"need": MemoryNeed(4 * GIB, 10 * GIB), "n_workers_here": 3, "with_master": True}
+    return image_cache_bytes(**(values | changes)) / GIB
+
+
+def test_images_get_half_of_what_the_run_leaves(monkeypatch):
+    # 3 workers of 4 GiB, a master of 10, and 1 more for each of 4 ranks: 26 GiB.
+    assert kept(monkeypatch, 100 * GIB) == pytest.approx(37)
+    assert kept(monkeypatch, 100 * GIB, with_master=False) == pytest.approx(42.5)
+    assert kept(monkeypatch, 100 * GIB, share=0.25) == pytest.approx(18.5)
+
+
+@pytest.mark.parametrize("free", [20 * GIB, None])
+def test_images_get_nothing_where_memory_is_short_or_unknown(monkeypatch, free):
+    assert kept(monkeypatch, free) == 0
+
+
+def control_group(folder, limit, used, stat, names=("memory.max", "memory.current")):
+    folder.mkdir(parents=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text("".join(f"{k} {v}\n" for k, v in stat.items()))
+
+
+def test_the_limits_of_all_control_groups_around_a_job_count(tmp_path):
+    top, mine = tmp_path / "cgroup", tmp_path / "mine"
+    control_group(top / "job", 1000, 700, {"active_file": 50, "inactive_file": 100, "shmem": 300})
+    control_group(top / "job" / "step", "max", 600, {"active_file": 0, "inactive_file": 0})
+    control_group(top / "other", 10, 0, {"active_file": 0, "inactive_file": 0})
+    mine.write_text("0::/job/step\n")
+    assert group_rooms(top, mine) == [1000 - 700 + 150]
+
+
+def test_the_limits_of_older_control_groups_count(tmp_path):
+    top, mine = tmp_path / "cgroup", tmp_path / "mine"
+    names = "memory.limit_in_bytes", "memory.usage_in_bytes"
+    stat = {"inactive_file": 7, "total_active_file": 0, "total_inactive_file": 100}
+    control_group(top / "memory" / "job", 1000, 700, stat, names)
+    mine.write_text("5:cpu,cpuacct:/job\n4:memory:/job\n0::/\n")
+    assert group_rooms(top, mine) == [400]
+
+
+def test_without_control_groups_there_is_no_limit(tmp_path):
+    assert group_rooms(tmp_path, tmp_path / "nothing") == []
