@@ -47,8 +47,8 @@ def noise_images(
         rng.standard_normal(dtype=np.float32, out=image)
     if spectrum is None:
         return out
-    transform = fft.rfft2(out, workers=-1) * spectrum.astype(np.float32)
-    return np.asarray(fft.irfft2(transform, s=(box_size, box_size), workers=-1), np.float32)
+    transform = fft.rfft2(out) * spectrum.astype(np.float32)
+    return np.asarray(fft.irfft2(transform, s=(box_size, box_size)), np.float32)
 
 
 def coloured_amplitude(box_size: int, pixel_size_angst: float) -> NDArray[np.float64]:

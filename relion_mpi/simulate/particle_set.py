@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from relion_mpi.simulate.tables import truth_blocks, wiped
 from relion_mpi.simulate.truth import Truth, draw_truth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -154,12 +157,44 @@ def _write_stack(
     ):
         stack.set_image_stack()
         stack.voxel_size = options.angpix
-        for start in range(0, options.n, chunk):
-            rows = np.arange(start, min(start + chunk, options.n))
-            stack.data[start : start + rows.size] = _images(
-                options, truth, projector, sigma, rows, spectrum
-            )
+        chunks = (
+            np.arange(start, min(start + chunk, options.n))
+            for start in range(0, options.n, chunk)
+        )
+
+        def make(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return _images(options, truth, projector, sigma, rows, spectrum)
+
+        for rows, images in in_threads(make, chunks, numba.get_num_threads()):
+            stack.data[rows[0] : rows[-1] + 1] = images
             progress.update(rows.size)
+
+
+def in_threads(
+    make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    chunks: Iterable[NDArray[np.int64]],
+    n_threads: int,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Make chunks of images in threads and give them back in order, few at a time.
+
+    Parameters
+    ----------
+    make
+        Makes the images of some rows; most of its time is in code that lets other threads run.
+    chunks
+        Rows of each.
+    n_threads
+        Chunks made at once.
+    """
+    with ThreadPoolExecutor(n_threads) as threads:
+        waiting: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
+        for rows in chunks:
+            waiting.append((rows, threads.submit(make, rows)))
+            if len(waiting) > 2 * n_threads:
+                done, images = waiting.popleft()
+                yield done, images.result()
+        for done, images in waiting:
+            yield done, images.result()
 
 
 def _images(  # noqa: PLR0913, RUF100 - the loop's invariants

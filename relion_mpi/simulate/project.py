@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Projector:
     n_class: int
     box_size: int
     pixel_size_angst: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def make_projector(
@@ -105,7 +107,7 @@ def project(
     half[:, pixels.y, pixels.x] = values
     mates = (pixels.x == 0) & (pixels.y > 0)
     half[:, -pixels.y[mates], 0] = values[:, mates].conj()
-    images = fft.irfft2(half, s=(box, box), norm="forward", workers=-1, overwrite_x=True)
+    images = fft.irfft2(half, s=(box, box), norm="forward", overwrite_x=True)
     return np.ascontiguousarray(fft.fftshift(images, axes=(1, 2)), dtype=np.float32)
 
 
@@ -123,9 +125,10 @@ def _slices(
     for k in range(projector.n_class):
         chosen = np.flatnonzero(truth.class_index[rows] == k)
         if chosen.size:
-            out[chosen] = projector.backend.project(
-                projector.references, matrices[chosen], geometry, k
-            )
+            with projector.lock:  # kernels of numba have threads of their own
+                out[chosen] = projector.backend.project(
+                    projector.references, matrices[chosen], geometry, k
+                )
     return out
 
 
