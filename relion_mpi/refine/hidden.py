@@ -20,8 +20,22 @@ if TYPE_CHECKING:
     from relion_mpi.estep.plan import BatchResult
 
 
-def particle_batch(particles: Particles, rows: NDArray[np.int64], half: int) -> ParticleBatch:
-    """Collect what a worker needs to know about some particles of one optics group."""
+def particle_batch(
+    particles: Particles, rows: NDArray[np.int64], half: int, number: int = -1
+) -> ParticleBatch:
+    """Collect what a worker needs to know about some particles of one optics group.
+
+    Parameters
+    ----------
+    particles
+        All particles.
+    rows : int64 (n,)
+        Those wanted.
+    half
+        Index of their half-set.
+    number
+        Of the batch among those of the run, if it is one of them.
+    """
     p = particles
     prior = p.origin_prior_angst
     origin_prior = np.zeros((rows.size, 2)) if prior is None else np.nan_to_num(prior[rows])
@@ -32,6 +46,7 @@ def particle_batch(particles: Particles, rows: NDArray[np.int64], half: int) -> 
         p.phase_shift_deg,
     )  # fmt: skip
     return ParticleBatch(
+        number,
         half,
         int(p.optics_group[rows[0]]),
         rows,
@@ -65,7 +80,9 @@ class ExpectationTasks(Sequence[ExpectationTask]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         batch = self._batches[index]
-        return ExpectationTask(particle_batch(self._particles, batch.particles, batch.half - 1))
+        return ExpectationTask(
+            particle_batch(self._particles, batch.particles, batch.half - 1, batch.index)
+        )
 
 
 class HiddenVariables:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relion_mpi.backend.limits import Limits
     from relion_mpi.dataset.optics_groups import OpticsGroups
     from relion_mpi.estep.plan import ImageOptions, ParticleBatch, Plan
     from relion_mpi.io.mrc import MrcHeader
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Sent once: where images are and how they are treated."""
+    """Sent once: where images are and how they are treated, and what the work may use.
+
+    `predicted_bytes` is the memory of a GPU that the work will need.
+    """
 
     stacks: tuple[MrcHeader, ...]
     optics: OpticsGroups
@@ -22,6 +26,8 @@ class Setup:
     n_shell: int
     backend: str
     precision: str
+    limits: Limits
+    predicted_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

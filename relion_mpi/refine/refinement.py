@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.backend import volumes_that_fit
 from relion_mpi.core.progress import Progress
 from relion_mpi.core.timing import Stopwatch
-from relion_mpi.dataset.batches import make_batches
 from relion_mpi.dataset.particles import particles_blocks
 from relion_mpi.estep.initial_noise import MAX_PARTICLES, initial_sigma2_noise
 from relion_mpi.estep.plan import HalfPlan, Plan
+from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.masks import lowpass, lowpass_profile
 from relion_mpi.fourier.shells import padded_size
 from relion_mpi.model.state import Accuracy
@@ -22,6 +23,7 @@ from relion_mpi.model.statistics import Statistics
 from relion_mpi.mstep.maximise import MaximisationOptions, maximise_halves, symmetrised
 from relion_mpi.mstep.parameters import update_parameters
 from relion_mpi.mstep.solvent import flatten
+from relion_mpi.refine.background import warn_of_background
 from relion_mpi.refine.hidden import ExpectationTasks, HiddenVariables, particle_batch
 from relion_mpi.refine.messages import (
     AccuracyTask,
@@ -30,6 +32,7 @@ from relion_mpi.refine.messages import (
     Setup,
     StartExpectation,
 )
+from relion_mpi.refine.pipeline_control import end_if_asked
 from relion_mpi.refine.record import IterationRecord
 from relion_mpi.refine.schedule import resolution_from_ssnr
 from relion_mpi.refine.start import start_spectra
@@ -50,26 +53,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACCURACY_PARTICLES = 100
-CPU_BATCHES, CPU_SIZES, CPU_PIXELS = 64, (16, 64), 4_000_000
-GPU_BATCHES, GPU_SIZES, GPU_PIXELS = 24, (64, 1024), 130_000_000
-"""Batches wanted, least and most particles in one, pixels in one."""
-
-
-def batch_size_for(n_particles: int, box_size: int, *, on_gpu: bool = False) -> int:
-    """Choose a batch size from the data alone, so that results do not depend on the ranks.
-
-    Parameters
-    ----------
-    n_particles, box_size
-        Of the data set.
-    on_gpu
-        GPUs want larger batches: a launch costs the same for one image and for a thousand.
-    """
-    wanted, (least, most), pixels = (
-        (GPU_BATCHES, GPU_SIZES, GPU_PIXELS) if on_gpu else (CPU_BATCHES, CPU_SIZES, CPU_PIXELS)
-    )
-    fit = max(8, pixels // box_size**2)
-    return int(np.clip(n_particles // wanted, least, min(most, fit)))
 
 
 class Refinement:
@@ -94,10 +77,8 @@ class Refinement:
         self.solvent, self.inner = start.solvent, start.inner
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.iteration = 0
-        size = self.options.batch or batch_size_for(
-            self.particles.n_particles, self.model.box_size, on_gpu=self.options.gpu is not None
-        )
-        self.batches = make_batches(self.particles, size, self.options.random_seed)
+        self.batches = start.batches
+        self._allowance = start.limits, start.predicted_bytes
         self.watch = Stopwatch()
         self.table = IterationTable()
         self._random = np.random.default_rng([self.options.random_seed, 1])
@@ -131,6 +112,7 @@ class Refinement:
         setup = Setup(
             tuple(p.stack_headers), p.optics, self.images, model.box_angst, model.n_shell,
             "cpu" if self.options.gpu is None else "gpu", self.options.precision,
+            *self._allowance,
         )  # fmt: skip
         self.crew.begin(setup, {})
 
@@ -144,7 +126,9 @@ class Refinement:
                 taken[key] = taken.get(key, 0) + batch.particles.size
                 chosen.append((key, batch))
         parts: dict[int, PowerSums] = {}
-        tasks = [NoiseTask(particle_batch(self.particles, b.particles, k[0])) for k, b in chosen]
+        tasks = [
+            NoiseTask(particle_batch(self.particles, b.particles, k[0], b.index)) for k, b in chosen
+        ]
         self.crew.run(tasks, parts.__setitem__)
         totals: dict[tuple[int, int], PowerSums] = {}
         for index, (key, _) in enumerate(chosen):
@@ -156,12 +140,8 @@ class Refinement:
             mine = (self.particles.half == h + 1) & (self.particles.optics_group == g)
             half.optics_particles[g] = mine.sum()
             mean, deviation = sums.background / sums.n_img
-            if h == 0 and (abs(mean) > 0.5 * deviation or not 0.5 < deviation < 2):
-                log.warning(
-                    "optics group %s: the background has mean %.2f and standard deviation %.2f, "
-                    "expected 0 and 1: were the particles normalised at extraction?",
-                    self.particles.optics.name[g], mean, deviation,
-                )  # fmt: skip
+            if h == 0:
+                warn_of_background(self.particles.optics.name[g], mean, deviation)
 
     # One iteration
 
@@ -271,6 +251,7 @@ class Refinement:
                 hidden.take(rows, result)
                 progress.update(rows.size)
                 self.writer.check()  # a full disk ends the run now, not after the iteration
+                end_if_asked(self.options.pipeline_control)
 
             self.crew.run(tasks, take)
         self.changes = hidden.changes()
@@ -279,7 +260,7 @@ class Refinement:
         """Collect the sums of both half-sets in float64."""
         model, optics = self.model, self.particles.optics
         size = padded_size(model.current_size // 2, model.padding)
-        volume_shape = (model.n_class, size, size, size // 2 + 1, 3)
+        volume_shape = (model.n_class, n_kept(size), 3)
         statistics = [
             Statistics.empty(
                 optics.n_groups, model.n_shell, half.scale.size, model.n_class, n_dir
@@ -301,13 +282,14 @@ class Refinement:
     ) -> Maximised:
         model, options = self.model, self.options
         r_max = model.current_size // 2
+        operators, geometry = self.group.operators, (model.box_size, r_max, model.padding)
+        backend = volumes_that_fit(
+            "cpu" if options.gpu is None else "gpu", *geometry,
+            skip_gridding=options.skip_gridding, n_operators=operators.shape[0],
+        )  # fmt: skip
         sums = []
         while volumes:  # each reduced volume is freed as soon as it is symmetrised
-            volume = volumes.pop(0)[0]
-            sums.append(
-                symmetrised(volume, self.group.operators, model.box_size, r_max, model.padding)
-            )
-            del volume
+            sums.append(symmetrised(volumes.pop(0)[0], operators, *geometry, backend))
         switches = MaximisationOptions(
             tau2_fudge=options.tau2_fudge,
             skip_gridding=options.skip_gridding,
@@ -318,6 +300,8 @@ class Refinement:
         maximised = maximise_halves(
             sums[0], sums[1], model.current_resolution, model.pixel_size_angst, switches, last=last
         )
+        sums.clear()
+        backend.release()
         for h, half in enumerate(model.halves):
             update_parameters(
                 half, statistics[h], model.box_size,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.core.errors import InputError
+from relion_mpi.backend.limits import Limits
+from relion_mpi.dataset.batches import make_batches
 from relion_mpi.dataset.halfsets import assign_half_sets
 from relion_mpi.dataset.particles import read_particles
 from relion_mpi.estep.plan import ImageOptions
@@ -18,13 +19,26 @@ from relion_mpi.fourier.masks import half_transform_radius, lowpass
 from relion_mpi.fourier.shells import round_half_away
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.model.state import Accuracy, HalfModel, Model
+from relion_mpi.refine.batch_size import batch_size_for
+from relion_mpi.refine.fit_checks import (
+    check_combination,
+    check_output_root,
+    fitted_to_particles,
+)
+from relion_mpi.refine.gpu_fit import GpuFit, fit
+from relion_mpi.refine.gpu_job import gpu_job
+from relion_mpi.refine.gpu_report import say_fit
 from relion_mpi.refine.reference import load_reference, solvent_masks
 from relion_mpi.refine.schedule import Schedule, resolution_from_ssnr
 from relion_mpi.sampling.orientations import make_orientation_grid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.gpu.binding import Room
+    from relion_mpi.dataset.batches import Batch
     from relion_mpi.dataset.particles import Particles
     from relion_mpi.geometry.symmetry import PointGroup
     from relion_mpi.refine.options import RefineOptions
@@ -45,6 +59,8 @@ class Start:
     schedule : initial sampling
     solvent, inner : masks
     images : how images are treated
+    batches : of particles, the same in every iteration
+    gpu : how all this fits a GPU, where the work is done on one
     """
 
     options: RefineOptions
@@ -55,10 +71,29 @@ class Start:
     solvent: NDArray[np.float64]
     inner: NDArray[np.float64] | None
     images: ImageOptions
+    batches: list[Batch]
+    gpu: GpuFit | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Of the workers' temporary arrays."""
+        return Limits() if self.gpu is None else self.gpu.limits
+
+    @property
+    def predicted_bytes(self) -> int:
+        """Memory of a GPU that a worker will need; 0 where there is none."""
+        return 0 if self.gpu is None else self.gpu.need.working
 
 
-def make_start(options: RefineOptions) -> Start:
+def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
     """Read and check everything that a refinement needs.
+
+    Parameters
+    ----------
+    options
+        Checked one by one.
+    rooms
+        Of the GPUs that workers use; the work is made to fit the smallest.
 
     Raises
     ------
@@ -68,17 +103,13 @@ def make_start(options: RefineOptions) -> Start:
     if options.random_seed < 0:
         options = replace(options, random_seed=secrets.randbelow(2**31))
         log.info("--random_seed %d was drawn", options.random_seed)
-    if options.solvent_correct_fsc and options.solvent_mask is None:
-        msg = "--solvent_correct_fsc needs a mask: give one with --solvent_mask"
-        raise InputError(msg)
-    if options.precision == "tf32" and options.gpu is None:
-        msg = "--precision tf32 is arithmetic of GPUs: give --gpu too, or leave it at float32"
-        raise InputError(msg)
+    check_combination(options)
+    check_output_root(options.o)
     group = point_group(options.sym)
     particles = read_particles(options.i)
     box_size = int(particles.optics.box_size[0])
     pixel_size = float(particles.optics.pixel_size_angst[0])
-    options = _with_diameter(options, box_size, pixel_size)
+    options = fitted_to_particles(options, particles)
     log.info("%s", assign_half_sets(particles, options.random_seed))
     reference = load_reference(options, box_size, pixel_size)
     if options.ini_high > 0:
@@ -87,9 +118,32 @@ def make_start(options: RefineOptions) -> Start:
     schedule = _schedule(options, pixel_size)
     grid = make_orientation_grid(options.healpix_order, group, oversampling=options.oversampling)
     model = _model(options, particles, reference, grid.n_dir)
-    return Start(
-        options, particles, group, model, schedule, solvent, inner, image_options(options)
+    size = options.batch or batch_size_for(
+        particles.n_particles, box_size, on_gpu=options.gpu is not None
     )
+    gpu = _fitted_to_gpu(options, particles, model, size, rooms)
+    if gpu is not None:
+        size = gpu.job.batch_size
+    return Start(
+        options, particles, group, model, schedule, solvent, inner, image_options(options),
+        make_batches(particles, size, options.random_seed), gpu,
+    )  # fmt: skip
+
+
+def _fitted_to_gpu(
+    options: RefineOptions, particles: Particles, model: Model, size: int, rooms: Sequence[Room]
+) -> GpuFit | None:
+    """Make the work fit the smallest GPU, and say what it will need."""
+    if not rooms:
+        return None
+    job = gpu_job(
+        options, model.box_size, model.pixel_size_angst, n_class=model.n_class, batch_size=size,
+        n_optics=particles.optics.n_groups,
+    )  # fmt: skip
+    smallest = min(rooms, key=lambda room: room.n_bytes)
+    found = fit(smallest.n_bytes, job, smallest.n_sharing)
+    say_fit(found, rooms, size)
+    return found
 
 
 def image_options(options: RefineOptions) -> ImageOptions:
@@ -108,20 +162,6 @@ def image_options(options: RefineOptions) -> ImageOptions:
         max_significants=max(options.maxsig, 0),
         random_seed=options.random_seed,
     )
-
-
-def _with_diameter(options: RefineOptions, box_size: int, pixel_size: float) -> RefineOptions:
-    """Fill in the particle diameter, and refuse one that does not fit the box."""
-    largest = (box_size - options.maskedge) * pixel_size
-    if options.particle_diameter <= 0:
-        return replace(options, particle_diameter=largest)
-    if options.particle_diameter > box_size * pixel_size:
-        msg = (
-            f"--particle_diameter {options.particle_diameter:g} is larger than the box "
-            f"({box_size * pixel_size:g} A); give at most {largest:g}"
-        )
-        raise InputError(msg)
-    return options
 
 
 def _schedule(options: RefineOptions, pixel_size: float) -> Schedule:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from relion_mpi.backend import select_backend
+from relion_mpi.dataset.image_cache import ImageCache, nothing_kept
 from relion_mpi.dataset.stacks import StackReader
 from relion_mpi.estep.accuracy import expected_accuracy
 from relion_mpi.estep.expectation import Expectation
 from relion_mpi.estep.initial_noise import power_sums
 from relion_mpi.estep.sums import HalfSums
+from relion_mpi.parallel.shared_memory import no_memory
 from relion_mpi.refine.messages import (
     AccuracyTask,
     ExpectationTask,
@@ -23,31 +26,60 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.gpu.pinning import PinnedMemory
     from relion_mpi.backend.protocol import Backend
+    from relion_mpi.dataset.image_cache import CacheLayout
+    from relion_mpi.estep.plan import ParticleBatch
+    from relion_mpi.estep.prepared import Prepared
+    from relion_mpi.parallel.shared_memory import NodeMemory
+
+log = logging.getLogger(__name__)
+
+GIB = 2.0**30
+TOLERANCE = 1.1
+"""Used over predicted GPU memory that is worth a warning."""
+LANES = {"cpu": 1, "gpu": 2}
+"""Batches that a worker does at once: a GPU computes one while the host looks at the other."""
 
 
 class RefineWorker:
-    """`relion_mpi.parallel.crew.Worker` of a refinement; serves batches of either half-set."""
+    """`relion_mpi.parallel.crew.Worker` of a refinement; serves batches of either half-set.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    layout
+        Where images are kept in memory between iterations; None to read them every time.
+    memory
+        The memory for them; shared with the other workers of this node.
+    """
+
+    def __init__(
+        self, layout: CacheLayout | None = None, memory: NodeMemory | None = None
+    ) -> None:
+        self._layout, self._memory = layout or nothing_kept(), memory or no_memory()
+        self._pins: PinnedMemory | None = None
         self._setup: Setup | None = None
         self._backend: Backend | None = None
-        self._reader: StackReader | None = None
+        self._images: ImageCache | None = None
         self._references: list[Any] = []
         self._expectation: Expectation | None = None
         self._sums: list[HalfSums] = []
+        self._warned_bytes = 0
 
     def begin(self, message: Any, arrays: dict[str, NDArray[Any]]) -> None:
         """Take a broadcast of the master."""
+        if self._backend is not None:
+            self._backend.attach()
         match message:
             case Setup():
                 self._setup = message
-                self._backend = select_backend(message.backend, message.precision)
-                self._reader = StackReader(message.stacks, self._backend.host_buffer)
+                self._backend = select_backend(
+                    message.backend, message.precision, message.limits
+                )
+                self._images = self._cache(message)
             case LoadReferences(plan):
                 assert self._backend is not None
-                # The old ones go before the new ones come: both need not fit.
-                self._sums, self._references, self._expectation = [], [], None
+                self._release()
                 for h in range(len(plan.halves)):
                     maps = arrays[f"maps{h}"]
                     self._references.append(
@@ -63,20 +95,73 @@ class RefineWorker:
             case _:
                 msg = f"the worker does not know {type(message).__name__}"
                 raise TypeError(msg)
+        self._backend.synchronise()
 
-    def prepare(self, task: Any) -> NDArray[np.float32] | None:
-        """Read the images of a task."""
+    def _cache(self, setup: Setup) -> ImageCache:
+        """Make the reader of images; for a GPU what it keeps is page-locked."""
+        assert self._backend is not None
+        reader = StackReader(setup.stacks, self._backend.host_buffer)
+        pin = None
+        if setup.backend == "gpu":
+            from relion_mpi.backend.gpu.pinning import PinnedMemory
+
+            self._pins = PinnedMemory()
+            pin = self._pins.pin
+        memory = self._memory
+        return ImageCache(self._layout, memory.data, memory.flags, reader, pin, memory.claim)
+
+    def close(self) -> None:
+        """Let the images' memory go; no task may be under way."""
+        self._images = None
+        if self._pins is not None:
+            self._pins.unpin_all()
+
+    def _release(self) -> None:
+        """Free references and sums: the next ones, or the master's M-step, need the memory."""
+        assert self._backend is not None
+        self._sums, self._references, self._expectation = [], [], None
+        self._backend.forget()
+
+    def memory_used(self) -> int:
+        """Return the most bytes of a GPU's memory that were held; 0 without one."""
+        return 0 if self._backend is None else self._backend.memory_used()
+
+    def _check_memory(self) -> None:
+        """Warn, once for each new height, where more is used than was predicted."""
+        assert self._setup is not None
+        used, predicted = self.memory_used(), self._setup.predicted_bytes
+        if predicted and used > TOLERANCE * max(predicted, self._warned_bytes):
+            self._warned_bytes = used
+            log.warning(
+                "%.2f GiB of GPU memory are used, %.2f were predicted",
+                used / GIB, predicted / GIB,
+            )  # fmt: skip
+
+    def prepare(self, task: Any) -> Prepared | NDArray[np.floating[Any]] | None:
+        """Read the images of a task, and do what of its work needs no device."""
         if isinstance(task, AccuracyTask):
             return None
-        assert self._reader is not None
-        return self._reader.read(task.batch.stack_file, task.batch.image_index)
+        assert self._backend is not None
+        assert self._images is not None
+        self._backend.attach()  # pinned memory belongs to a device
+        images = self._read(task.batch)
+        if not isinstance(task, ExpectationTask):
+            return images
+        assert self._expectation is not None
+        return self._expectation.prepare(task.batch, images)
+
+    def _read(self, batch: ParticleBatch) -> NDArray[np.floating[Any]]:
+        assert self._images is not None
+        return self._images.read(batch.number, batch.stack_file, batch.image_index)
 
     def work(self, task: Any, prepared: Any) -> Any:
         """Do a task."""
+        assert self._backend is not None
+        self._backend.attach()
         match task:
             case ExpectationTask(batch):
                 assert self._expectation is not None
-                return self._expectation.run(batch, prepared, self._sums[batch.half])
+                return self._expectation.run(prepared, self._sums[batch.half])
             case AccuracyTask(batch, class_index):
                 assert self._expectation is not None
                 return expected_accuracy(self._expectation, batch, class_index)
@@ -92,5 +177,11 @@ class RefineWorker:
                 raise TypeError(msg)
 
     def sums(self) -> list[NDArray[np.floating[Any]]]:
-        """Return volume and statistics of each half-set."""
-        return [array for half in self._sums for array in half.arrays()]
+        """Return volume and statistics of each half-set; they are on the host alone afterwards."""
+        self._check_memory()
+        arrays = []
+        self._references = []
+        while self._sums:
+            arrays += self._sums.pop(0).arrays()
+        self._release()
+        return arrays

@@ -9,12 +9,16 @@ import re
 from pathlib import Path
 
 import pytest
+from factories import options_page
 
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.refine.options import RefineOptions
+from relion_mpi.refine.plan_options import PlanOptions
+from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.simulate.options import SimulateOptions
+from relion_mpi.validate.options import ValidateOptions
 
 ROOT = Path(__file__).parent.parent.parent
 READMES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
@@ -24,6 +28,8 @@ COMMANDS = {
     "Options of simulate": SimulateOptions,
     "Options of compare": CompareOptions,
     "Options of doctor": DoctorOptions,
+    "Options of validate": ValidateOptions,
+    "Options of plan": PlanOptions,
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {
@@ -43,7 +49,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 def all_flags():
-    flags = {"--help", "--version"}
+    flags = {"--help", "--version"} | set(ROWS)
     for options in COMMANDS.values():
         for said in declarations(options).values():
             flags |= {said.flag} | ({said.negate} if said.negate else set())
@@ -120,6 +126,11 @@ def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title)
         for name, said in declarations(COMMANDS[title]).items()
     }
     assert rows == declared
+
+
+def test_the_table_of_relion_s_options_is_that_of_the_declarations():
+    made = "python tests/factories/options_page.py"
+    assert options_page.PAGE.read_text(encoding="utf-8") == options_page.page(), f"run `{made}`"
 
 
 def test_every_column_of_the_log_is_explained():

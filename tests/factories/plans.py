@@ -28,7 +28,7 @@ def batch(n, seed=0):
     zeros = np.zeros((n, 2))
     eulers = random_eulers(n, seed)
     return ParticleBatch(
-        half=0, optics_group=0, particle=np.arange(n), stack_file=flat, image_index=flat,
+        number=-1, half=0, optics_group=0, particle=np.arange(n), stack_file=flat, image_index=flat,
         scale_group=flat, ctf=optics, euler_deg=eulers, prior_euler_deg=eulers,
         origin_angst=zeros, origin_prior_angst=zeros, norm_correction=np.ones(n),
     )  # fmt: skip

@@ -205,7 +205,7 @@ def running(tmp_path):
     """A long job on three ranks whose first files are there; stopped afterwards."""
     made = particle_set(tmp_path / "set", sym="C1", n=400)
     out = tmp_path / "out"
-    job = start(3, made, out, *LONG)
+    job = start(3, made, out, *LONG, "--no-preread_images")
     try:
         deadline = time.monotonic() + RUNS_WITHIN
         while not (out / "run_it000_optimiser.star").exists():
@@ -261,3 +261,17 @@ def test_an_output_folder_that_vanishes_ends_the_job_with_the_reason(running):
     assert f"relion-mpi: error: {out}" in told
     assert "could not be written" in told
     assert "Traceback" not in output + told
+
+
+def test_images_that_were_read_once_are_not_read_again(tmp_path):
+    made = particle_set(tmp_path / "set", sym="C1", n=200)
+    out = tmp_path / "out"
+    job = start(3, made, out, *LONG)
+    deadline = time.monotonic() + RUNS_WITHIN
+    while not (out / "run_it001_optimiser.star").exists():
+        assert time.monotonic() < deadline
+        assert job.process.poll() is None, job.end(1)
+        time.sleep(0.02)
+    made.stack.unlink()
+    status, output, told = job.end(RUNS_WITHIN)
+    assert status == 0, output + told

@@ -11,8 +11,9 @@ from factories.project import noise_project, refine_options
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel.inline import InlineCrew
+from relion_mpi.refine.batch_size import batch_size_for
 from relion_mpi.refine.messages import AccuracyTask, ExpectationTask, NoiseTask
-from relion_mpi.refine.refinement import Refinement, batch_size_for
+from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import make_start
 from relion_mpi.refine.worker import RefineWorker
 
