@@ -310,6 +310,28 @@ class Backend(Protocol):
     ) -> NDArray[Any]:
         """Return slices as host complex (n, n_pix) for rotations (n, 3, 3)."""
 
+    def slice_distances(
+        self,
+        references: type_handle,
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        geometry: ImageGeometry,
+        class_index: int = 0,
+    ) -> NDArray[np.float64]:
+        """Compare slices: sums of weight * |P(first) - P(second)|^2 per shell.
+
+        Parameters
+        ----------
+        first : float64 (n, 3, 3)
+        second : float64 (n, n_trial, 3, 3)
+        weight : float64 (n, n_pix)
+
+        Returns
+        -------
+        float64 (n, n_trial, n_shell)
+        """
+
     def prepare(
         self,
         images: NDArray[np.floating[Any]],

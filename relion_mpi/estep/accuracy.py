@@ -14,13 +14,15 @@ from relion_mpi.optics.ctf import ctf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from relion_mpi.backend.protocol import Backend, ImageGeometry
+    from relion_mpi.backend.protocol import ImageGeometry
     from relion_mpi.estep.expectation import Expectation
     from relion_mpi.estep.plan import ParticleBatch
 
 P_VALUE = 4.605
 """-log(0.01): a pose this much less likely than the true one can be told from it."""
 MAX_ROTATION_DEG, MAX_SHIFT_PIX = 30.0, 10.0
+RUNGS = 8
+"""Trial errors that are compared in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,20 @@ def shift_step(error: float) -> float:
     return 2.0
 
 
+def rotation_ladder() -> NDArray[np.float64]:
+    """List the trial rotation errors, degrees, up to the largest."""
+    errors = [rotation_step(0.0)]
+    while errors[-1] < MAX_ROTATION_DEG:
+        errors.append(errors[-1] + rotation_step(errors[-1]))
+    return np.array(errors)
+
+
 def expected_accuracy(
     expectation: Expectation, batch: ParticleBatch, class_index: int = 0
 ) -> AccuracyResult:
     """Find how far poses must be off before the data would tell, on average over particles.
 
-    All particles climb the ladder of trial errors together, so each rung is one projection call.
+    All particles climb the ladder of trial errors together, some rungs in one call.
 
     Parameters
     ----------
@@ -81,25 +91,32 @@ def expected_accuracy(
     weight = transfer**2 / (2 * sigma2)
     weight[:, geometry.shell == 0] = 0.0
     axis = np.array([_axis(plan.images.random_seed, int(p)) for p in batch.particle])
-    project = _Projector(backend, expectation.references[0], geometry, class_index)
-    truth = project(batch.euler_deg)
-
+    references = expectation.references[0]
     rotation = np.zeros(batch.n_img)
     orientability = np.zeros(geometry.n_shell)
-    active, error = np.arange(batch.n_img), 0.0
-    while active.size:
-        error += rotation_step(error)
-        euler = batch.euler_deg[active].copy()
-        euler[np.arange(active.size), axis[active, 0]] += error
-        change = project(euler) - truth[active]
-        squared = change.real**2 + change.imag**2
-        total = np.einsum("ip,ip->i", weight[active], squared)
-        done = (total > P_VALUE) | (error >= MAX_ROTATION_DEG)
-        rotation[active[done]] = error
-        for i in np.flatnonzero(done & (total > 0)):
-            share = weight[active[i]] * squared[i] / total[i]
-            orientability += np.bincount(geometry.shell, share, geometry.n_shell)
+    active, ladder = np.arange(batch.n_img), rotation_ladder()
+    first = euler_to_matrix(*batch.euler_deg.T)
+    for low in range(0, ladder.size, RUNGS):
+        rungs = ladder[low : low + RUNGS]
+        euler = np.repeat(batch.euler_deg[active, None], rungs.size, axis=1)
+        euler[np.arange(active.size), :, axis[active, 0]] += rungs
+        terms = backend.slice_distances(
+            references, first[active],
+            euler_to_matrix(*euler.reshape(-1, 3).T).reshape(*euler.shape, 3), weight[active],
+            geometry, class_index,
+        )  # fmt: skip
+        total = terms.sum(axis=2)
+        told = (total > P_VALUE) | (rungs >= MAX_ROTATION_DEG)
+        done = told.any(axis=1)
+        rung = told.argmax(axis=1)
+        rotation[active[done]] = rungs[rung[done]]
+        for i in np.flatnonzero(done):
+            if total[i, rung[i]] > 0:
+                orientability += terms[i, rung[i]] / total[i, rung[i]]
         active = active[~done]
+        if not active.size:
+            break
+    truth = backend.project(references, first, geometry, class_index)
     pixel_size = float(plan.optics.pixel_size_angst[batch.optics_group])
     shift = _shift_errors(truth, weight, axis[:, 1], geometry)
     total_share = orientability.sum()
@@ -154,18 +171,3 @@ def _transfer(
         only_flip_phases=options.only_flip_phases,
     )
     return values**2 if arrays.premultiplied else values
-
-
-class _Projector:
-    """Slices of one class at Euler angles."""
-
-    def __init__(
-        self, backend: Backend, references: Any, geometry: ImageGeometry, class_index: int
-    ) -> None:
-        self._backend, self._references = backend, references
-        self._geometry, self._class_index = geometry, class_index
-
-    def __call__(self, euler_deg: NDArray[np.float64]) -> NDArray[np.complexfloating[Any, Any]]:
-        return self._backend.project(
-            self._references, euler_to_matrix(*euler_deg.T), self._geometry, self._class_index
-        )

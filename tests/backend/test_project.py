@@ -150,3 +150,23 @@ def test_single_precision_agrees_with_double(backend, eps):
     b = project(select_backend("cpu", "float64"), poses())
     inside = PIXELS.x**2 + PIXELS.y**2 < (BOX // 2) ** 2
     np.testing.assert_allclose(a[:, inside], b[:, inside], atol=2000 * eps * np.abs(b).max())
+
+
+def test_distances_of_slices_are_those_of_the_slices_themselves(backend, eps):
+    rng = np.random.default_rng(8)
+    box, n, n_trial = 16, 3, 4
+    pixels = geometry(box)
+    maps = rng.normal(size=(2, box, box, box))
+    references = backend.load_references(maps, box // 2, 2)
+    first = random_matrices(n, seed=1)
+    second = random_matrices(n * n_trial, seed=2).reshape(n, n_trial, 3, 3)
+    weight = rng.uniform(0.5, 2, (n, pixels.n_pix))
+    found = backend.slice_distances(references, first, second, weight, pixels, 1)
+    a = backend.project(references, first, pixels, 1)
+    expected = np.empty((n, n_trial, pixels.n_shell))
+    for t in range(n_trial):
+        b = backend.project(references, second[:, t], pixels, 1)
+        squared = weight * np.abs(a.astype(complex) - b) ** 2
+        for i in range(n):
+            expected[i, t] = np.bincount(pixels.shell, squared[i], pixels.n_shell)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=300 * eps * expected.max())

@@ -102,6 +102,27 @@ class CPUBackend:
         )
         return result
 
+    def slice_distances(
+        self,
+        references: References,
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        geometry: ImageGeometry,
+        class_index: int = 0,
+    ) -> NDArray[np.float64]:
+        """Compare slices: sums of weight * |P(first) - P(second)|^2 per shell."""
+        n, n_trial = second.shape[:2]
+        n_shell = geometry.n_shell
+        truth = self.project(references, first, geometry, class_index)
+        place = (np.arange(n)[:, None] * n_shell + geometry.shell).ravel()
+        out = np.empty((n, n_trial, n_shell))
+        for t in range(n_trial):
+            change = self.project(references, second[:, t], geometry, class_index) - truth
+            squared = weight * (change.real**2 + change.imag**2)
+            out[:, t] = np.bincount(place, squared.ravel(), n * n_shell).reshape(n, n_shell)
+        return out
+
     def prepare(
         self,
         images: NDArray[np.floating[Any]],

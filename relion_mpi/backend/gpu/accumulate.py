@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from relion_mpi.backend.limits import Limits
 
 
+STAGING_VOXELS = 2**21
+
+
 @dataclass(slots=True)
 class Sums:
     """Running sums of one half-set.
@@ -45,16 +48,21 @@ def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, arithmetic: Ari
 
 
 def packed(sums: Sums, arithmetic: Arithmetic) -> Any:
-    """Bring the voxels of the half ball to the host, real (n_class, n_kept, 3), pinned."""
+    """Bring the voxels of the half ball to the host, real (n_class, n_kept, 3)."""
     n_class, size = sums.volume.shape[:2]
     starts = cp.asarray(row_starts(size))
-    host = cupyx.empty_pinned((n_class, n_kept(size), 3), arithmetic.real)
+    host = np.empty((n_class, n_kept(size), 3), arithmetic.real)
+    # Through pinned memory that is used again: to pin as much as the sums takes longer.
+    staging = cupyx.empty_pinned((STAGING_VOXELS, 3), arithmetic.real)
     for volume, out in zip(sums.volume, host, strict=True):  # room for one class is enough
         rows = cp.empty(out.shape, arithmetic.real)
         arithmetic.kernel("pack", "pack")(
             (size, size), (128,), (volume, starts, np.int32(size), rows)
         )
-        rows.get(out=out)
+        for first in range(0, out.shape[0], STAGING_VOXELS):
+            part = rows[first : first + STAGING_VOXELS]
+            part.get(out=staging[: part.shape[0]])
+            out[first : first + STAGING_VOXELS] = staging[: part.shape[0]]
     return host
 
 

@@ -139,6 +139,22 @@ class GPUBackend:
         )
         return slices
 
+    def slice_distances(
+        self,
+        references: references_.References,
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        geometry: ImageGeometry,
+        class_index: int = 0,
+    ) -> NDArray[np.float64]:
+        """Compare slices: sums of weight * |P(first) - P(second)|^2 per shell."""
+        sums: NDArray[np.float64] = references_.slice_distances(
+            references, first, second, weight, self._geometry(geometry), class_index,
+            self.arithmetic,
+        )  # fmt: skip
+        return sums
+
     def prepare(
         self,
         images: NDArray[np.floating[Any]],

@@ -12,6 +12,7 @@ from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, reach_limit
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
+    from relion_mpi.backend.gpu.prepare import DeviceGeometry
     from relion_mpi.backend.protocol import ImageGeometry
 
 
@@ -124,3 +125,32 @@ def project(
     )  # fmt: skip
     host = out.get()
     return (host[:, 0] + 1j * host[:, 1]).astype(arithmetic.pair)
+
+
+def slice_distances(
+    references: References,
+    first: Any,
+    second: Any,
+    weight: Any,
+    geometry: DeviceGeometry,
+    class_index: int,
+    arithmetic: Arithmetic,
+) -> Any:
+    """Do what `Backend.slice_distances` promises."""
+    real = arithmetic.real
+    rows = [
+        cp.asarray((references.padding * one[..., :2, :]).reshape(-1, 6).astype(real))
+        for one in (first, second)
+    ]
+    n, n_trial = second.shape[:2]
+    n_pix, n_shell = geometry.host.n_pix, geometry.host.n_shell
+    out = cp.empty((n, n_trial, n_shell))
+    arithmetic.kernel("project", "slice_distances")(
+        (n * n_trial,), (BLOCK,),
+        (references.source, np.int32(class_index), np.int64(references.length),
+         np.int32(references.size), references.limit, *rows, np.int32(n_trial),
+         cp.asarray(weight.astype(real)), geometry.slice_x, geometry.slice_y, geometry.shell,
+         np.int32(n_pix), np.int32(n_shell), out),
+        shared_mem=8 * n_shell,
+    )  # fmt: skip
+    return out.get()

@@ -37,3 +37,26 @@ extern "C" __global__ void coarse_slices(
     out[at * 2 * n_pix + n_pix + k] = v.y;
     power[at * n_pix + k] = v.x * v.x + v.y * v.y;
 }
+
+// One block a pair of slices: weight * |P(first) - P(second)|^2 per shell, added in double.
+// first: (n, 6) rows; second: (n, n_trial, 6); weight: (n, n_pix); out: (n, n_trial, n_shell).
+extern "C" __global__ void slice_distances(
+    Volumes volumes, int k_class, long long length, int size, real limit,
+    const real* __restrict__ first, const real* __restrict__ second, int n_trial,
+    const real* __restrict__ weight, const real* __restrict__ sx, const real* __restrict__ sy,
+    const int* __restrict__ shell, int n_pix, int n_shell, double* __restrict__ out)
+{
+    extern __shared__ double sums[];
+    const long long o = blockIdx.x, i = o / n_trial;
+    for (int s = threadIdx.x; s < n_shell; s += blockDim.x) sums[s] = 0;
+    __syncthreads();
+    const Volume volume = volume_of(volumes, k_class, length);
+    for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
+        const real2 a = slice_value(volume, first + 6 * i, sx[k], sy[k], size, limit);
+        const real2 b = slice_value(volume, second + 6 * o, sx[k], sy[k], size, limit);
+        const real dx = a.x - b.x, dy = a.y - b.y;
+        atomicAdd(&sums[shell[k]], (double)(weight[i * n_pix + k] * (dx * dx + dy * dy)));
+    }
+    __syncthreads();
+    for (int s = threadIdx.x; s < n_shell; s += blockDim.x) out[o * n_shell + s] = sums[s];
+}
