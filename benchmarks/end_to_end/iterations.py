@@ -33,6 +33,7 @@ def arguments():
     parser.add_argument("--diameter", type=float, default=170)
     parser.add_argument("--snr", type=float, default=0.1)
     parser.add_argument("--order", type=int, default=2)
+    parser.add_argument("--ini_high", type=float, default=20)
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--gpu", default="")
     parser.add_argument("--cpu", action="store_true")
@@ -83,8 +84,8 @@ def refine(options, folder):
     command = [*shlex.split(options.mpirun), "-n", str(options.workers + 1)]
     command += relion_mpi(
         "refine3d", "--i", folder / "particles.star", "--ref", folder / "reference.mrc", "--o",
-        folder / "iterations" / "run", "--no-firstiter_cc", "--ini_high", 20, "--healpix_order",
-        options.order, "--auto_local_healpix_order", options.order + 1, "--auto_iter_max",
+        folder / "iterations" / "run", "--no-firstiter_cc", "--ini_high",
+        options.ini_high, "--healpix_order", options.order, "--auto_local_healpix_order", options.order + 1, "--auto_iter_max",
         options.iterations,
         "--particle_diameter", options.diameter, "--random_seed", 1, "--precision",
         options.precision,

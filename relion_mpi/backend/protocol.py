@@ -288,7 +288,10 @@ class Backend(Protocol):
         """Wait for everything that was begun on the device."""
 
     def forget(self) -> None:
-        """Free what was kept for an iteration, when no thread works."""
+        """Drop what was kept for an iteration, when no thread works."""
+
+    def make_room(self, n_bytes: int) -> None:
+        """Leave so much of the device's memory to others, as far as it is not in use."""
 
     def memory_used(self) -> int:
         """Return the most bytes of the device that were held so far; 0 where there is none.

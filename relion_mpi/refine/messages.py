@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Setup:
     """Sent once: where images are and how they are treated, and what the work may use.
 
-    `predicted_bytes` is the memory of a GPU that the work will need.
+    `predicted_bytes` is the memory of a GPU that the work will need, `mstep_bytes` what the master
+    needs of it between two iterations.
     """
 
     stacks: tuple[MrcHeader, ...]
@@ -28,6 +29,7 @@ class Setup:
     precision: str
     limits: Limits
     predicted_bytes: int
+    mstep_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

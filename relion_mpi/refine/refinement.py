@@ -78,7 +78,7 @@ class Refinement:
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.iteration = 0
         self.batches = start.batches
-        self._allowance = start.limits, start.predicted_bytes
+        self._allowance = start.limits, start.predicted_bytes, start.mstep_bytes
         self.watch = Stopwatch()
         self.table = IterationTable()
         self._random = np.random.default_rng([self.options.random_seed, 1])

@@ -80,6 +80,11 @@ class Start:
         return Limits() if self.gpu is None else self.gpu.limits
 
     @property
+    def mstep_bytes(self) -> int:
+        """Memory of a GPU that the master's M-step needs."""
+        return 0 if self.gpu is None else self.gpu.need.mstep
+
+    @property
     def predicted_bytes(self) -> int:
         """Memory of a GPU that a worker will need; 0 where there is none."""
         return 0 if self.gpu is None else self.gpu.need.working

@@ -184,4 +184,7 @@ class RefineWorker:
         while self._sums:
             arrays += self._sums.pop(0).arrays()
         self._release()
+        assert self._backend is not None
+        assert self._setup is not None
+        self._backend.make_room(self._setup.mstep_bytes)
         return arrays

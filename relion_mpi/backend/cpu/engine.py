@@ -66,6 +66,9 @@ class CPUBackend:
     def forget(self) -> None:
         """Keep nothing."""
 
+    def make_room(self, n_bytes: int) -> None:
+        """Hold nothing."""
+
     def memory_used(self) -> int:
         """Use no device's memory."""
         return 0

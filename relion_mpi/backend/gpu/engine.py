@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     )
 
 
+PLANS = 2
+"""Plans of transforms that a thread keeps: batches of one kind differ by at most one image."""
+LARGE_CUBE = 2**28
+"""Voxels of a padded map above which what made its transform is given back at once."""
+
+
 class GPUBackend:
     """`relion_mpi.backend.protocol.Backend` on the device that is current when it is made.
 
@@ -72,6 +78,7 @@ class GPUBackend:
         self._scratches: list[Scratch] = []
         self._loaded: list[weakref.ref[references_.References]] = []
         self._most_used = 0
+        self._last_shape: tuple[int, ...] = ()
 
     def attach(self) -> None:
         """Give the calling thread the device, a stream and temporary arrays."""
@@ -79,7 +86,7 @@ class GPUBackend:
             cp.cuda.Device(self._device).use()
             self._thread.stream = cp.cuda.Stream(non_blocking=True)
             self._thread.scratch = Scratch(self.limits)
-            cp.fft.config.set_plan_cache_size(1)  # each plan keeps its work space
+            cp.fft.config.set_plan_cache_size(PLANS)  # each plan keeps its work space
             with self._lock:
                 self._scratches.append(self._thread.scratch)
         self._thread.stream.use()
@@ -97,13 +104,18 @@ class GPUBackend:
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> references_.References:
         """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
-        # A new iteration: what was kept for the last one's grids goes.
         self.forget()
+        # Arrays of other sizes come: those that the pool holds would lie beside them.
+        shape = (*maps.shape, r_max, padding)
+        if shape != self._last_shape:
+            self._last_shape = shape
+            self._free()
         loaded = references_.load(maps, r_max, padding, self.arithmetic)
         self._loaded.append(weakref.ref(loaded))
         self.memory_used()
-        # What was needed to make them belongs to this thread's stream: others could not use it.
-        self.forget()
+        if (padding * maps.shape[-1]) ** 3 > LARGE_CUBE:
+            # What was needed to make them belongs to this thread's stream: others cannot use it.
+            self._free()
         return loaded
 
     def forget(self) -> None:
@@ -111,9 +123,20 @@ class GPUBackend:
         self._geometries.clear()
         self._grids.clear()
         self._noise.clear()
-        for scratch in self._scratches:
-            scratch.clear()
-        cp.cuda.get_current_stream().synchronize()
+
+    def make_room(self, n_bytes: int) -> None:
+        """Give back what is not in use, if less than this is free on the device.
+
+        Not always: to take it again costs a good part of a second.
+        """
+        if cp.cuda.runtime.memGetInfo()[0] < n_bytes:
+            for scratch in self._scratches:
+                scratch.clear()
+            self._free()
+
+    def _free(self) -> None:
+        """Return unused memory to the device; no thread may be working."""
+        self.synchronise()
         cp.fft.config.clear_plan_cache()
         cp.get_default_memory_pool().free_all_blocks()
 

@@ -94,13 +94,15 @@ def _texture(volume: Any) -> Any:
     channels = texture.ChannelFormatDescriptor(32, 32, 0, 0, runtime.cudaChannelFormatKindFloat)
     depth, height, width = volume.shape
     array = texture.CUDAarray(channels, width, height, depth)
-    array.copy_from(volume.view(np.float32).reshape(depth, height, 2 * width))
+    # On this thread's stream: without one the copy would not wait for the transform.
+    stream = cp.cuda.get_current_stream()
+    array.copy_from(volume.view(np.float32).reshape(depth, height, 2 * width), stream)
     how = texture.TextureDescriptor(
         (runtime.cudaAddressModeClamp,) * 3, runtime.cudaFilterModeLinear,
         runtime.cudaReadModeElementType,
     )  # fmt: skip
     resource = texture.ResourceDescriptor(runtime.cudaResourceTypeArray, cuArr=array)
-    cp.cuda.get_current_stream().synchronize()  # the volume is filled again for the next class
+    stream.synchronize()  # the volume is filled again for the next class
     return texture.TextureObject(resource, how)
 
 
