@@ -84,11 +84,10 @@ def refine(options, folder):
     command = [*shlex.split(options.mpirun), "-n", str(options.workers + 1)]
     command += relion_mpi(
         "refine3d", "--i", folder / "particles.star", "--ref", folder / "reference.mrc", "--o",
-        folder / "iterations" / "run", "--no-firstiter_cc", "--ini_high",
-        options.ini_high, "--healpix_order", options.order, "--auto_local_healpix_order", options.order + 1, "--auto_iter_max",
-        options.iterations,
-        "--particle_diameter", options.diameter, "--random_seed", 1, "--precision",
-        options.precision,
+        folder / "iterations" / "run", "--no-firstiter_cc", "--ini_high", options.ini_high,
+        "--healpix_order", options.order, "--auto_local_healpix_order", options.order + 1,
+        "--auto_iter_max", options.iterations, "--particle_diameter", options.diameter,
+        "--random_seed", 1, "--precision", options.precision,
     )  # fmt: skip
     command += [] if options.cpu else ["--gpu", options.gpu]
     command += shlex.split(options.more)
