@@ -7,6 +7,7 @@ the GPU is busy with one batch while another one's results are looked at on the 
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,12 @@ if TYPE_CHECKING:
     )
 
 
+# CuPy calls its cache of plans experimental; users need not know.
+warnings.filterwarnings("ignore", r"cupy\.fft\.cache\.", FutureWarning)
+
 PLANS = 2
 """Plans of transforms that a thread keeps: batches of one kind differ by at most one image."""
-LARGE_CUBE = 2**28
+LARGE_CUBE = 2**25
 """Voxels of a padded map above which what made its transform is given back at once."""
 
 
