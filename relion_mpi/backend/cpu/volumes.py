@@ -148,17 +148,17 @@ class CPUVolumes:
         # An even grid has one Nyquist plane, the positive one.
         low, high = min(sums.reach, big // 2 - 1), min(sums.reach, big // 2)
         origin = transform.shape[0] // 2
-        index = np.arange(-low, high + 1)
+        coefficients = np.arange(-low, high + 1) % big
         kept = slice(origin - low, origin + high + 1)
-        even = np.zeros((big, big, big // 2 + 1), np.complex128)
-        even[np.ix_(index % big, index % big, np.arange(high + 1))] = transform[
-            kept, kept, : high + 1
-        ]
-        real = fft.irfftn(even, s=(big, big, big), workers=-1, overwrite_x=True)
-        del even
-        start = big // 2 - box // 2
-        middle = slice(start, start + box)
-        volume = fft.fftshift(real)[middle, middle, middle] * float(box) ** 2
+        middle = (np.arange(box) - box // 2) % big
+        # Axis by axis: only what is not zero goes in, and only the box comes out.
+        spread = np.zeros((big, coefficients.size, high + 1), np.complex128)
+        spread[coefficients] = transform[kept, kept, : high + 1]
+        planes = fft.ifft(spread, axis=0, workers=-1, overwrite_x=True)[middle]
+        spread = np.zeros((box, big, high + 1), np.complex128)
+        spread[:, coefficients] = planes
+        rows = fft.ifft(spread, axis=1, workers=-1, overwrite_x=True)[:, middle]
+        volume = fft.irfft(rows, n=big, axis=2, workers=-1)[:, :, middle] * float(box) ** 2
         volume = mask_outside_to_mean(volume, box / 2, edge_pix)
         return volume / sinc_squared(box, padding, 3)
 

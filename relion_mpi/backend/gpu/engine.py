@@ -19,7 +19,7 @@ from relion_mpi.backend.gpu import accumulate as sums_
 from relion_mpi.backend.gpu import coarse, fine
 from relion_mpi.backend.gpu import prepare as images_
 from relion_mpi.backend.gpu import project as references_
-from relion_mpi.backend.gpu.device import CONTEXT_BYTES
+from relion_mpi.backend.gpu.device import CONTEXT_BYTES, RESERVE_BYTES
 from relion_mpi.backend.gpu.grids import DeviceGrid
 from relion_mpi.backend.gpu.launch import ARITHMETIC
 from relion_mpi.backend.gpu.scratch import Scratch
@@ -133,7 +133,7 @@ class GPUBackend:
 
         Not always: to take it again costs a good part of a second.
         """
-        if cp.cuda.runtime.memGetInfo()[0] < n_bytes:
+        if cp.cuda.runtime.memGetInfo()[0] < n_bytes + RESERVE_BYTES:
             for scratch in self._scratches:
                 scratch.clear()
             self._free()
