@@ -8,6 +8,7 @@ from relion_mpi.cli import refine3d
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import world
+from relion_mpi.refine.continuing import with_saved_options
 from relion_mpi.refine.relion_line import LineOptions as Options
 from relion_mpi.refine.relion_line import say_what_has_no_effect, translate, without_program
 
@@ -20,7 +21,7 @@ SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (auto-refi
 
 
 def spelt(words: Sequence[str]) -> list[str]:
-    """Drop the program's name, if the line still has it.
+    """Drop the program's name, if the line still has it; add the options of a continued run.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def spelt(words: Sequence[str]) -> list[str]:
     list of str
         Options only.
     """
-    return without_program(words)
+    return with_saved_options(without_program(words), Options)
 
 
 def run(line: Any) -> int:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from relion_mpi.parallel.comm import world
+from relion_mpi.refine.continuing import with_saved_options
 from relion_mpi.refine.options import RefineOptions as Options
 from relion_mpi.refine.program import refine
 
-__all__ = ["SUMMARY", "Options", "run"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SUMMARY", "Options", "run", "spelt"]
 
 SUMMARY = "Refine one structure from particles to gold-standard half-maps (RELION's auto-refine)"
+
+
+def spelt(words: Sequence[str]) -> list[str]:
+    """Add the options of the run that --continue names.
+
+    Parameters
+    ----------
+    words
+        Words after the command.
+
+    Returns
+    -------
+    list of str
+        Options only.
+    """
+    return with_saved_options(words, Options)
 
 
 def run(options: Options) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from relion_mpi.parallel.abort import AgreedStop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,11 +24,8 @@ ABORTED_STATUS = 2
 FLAG = "--pipeline_control"
 
 
-class JobAborted(SystemExit):
-    """The interface asked for an end; leaves with RELION's status for that."""
-
-    def __init__(self) -> None:
-        super().__init__(ABORTED_STATUS)
+class JobEnded(AgreedStop):
+    """An end was asked for; all ranks leave together with a status that says so."""
 
 
 def folder_in(words: Sequence[str]) -> Path | None:
@@ -104,24 +104,6 @@ def abort_asked(folder: Path | None) -> bool:
     return folder is not None and (folder / ABORT_NOW).exists()
 
 
-def end_if_asked(folder: Path | None) -> None:
-    """End the job if the interface asks for it; cheap enough for every batch of particles.
-
-    Parameters
-    ----------
-    folder
-        Of the job, or None.
-
-    Raises
-    ------
-    JobAborted
-        All ranks end with status 2, and RELION_JOB_EXIT_ABORTED is left.
-    """
-    if abort_asked(folder):
-        log.warning("%s was found in %s: the job ends", ABORT_NOW, folder)
-        raise JobAborted
-
-
 def signed(folder: Path | None, rank: int, run: Callable[[], int]) -> int:
     """Run on this rank and leave a file that says how it ended.
 
@@ -153,8 +135,10 @@ def signed(folder: Path | None, rank: int, run: Callable[[], int]) -> int:
     threading.excepthook = in_thread
     try:
         status = run()
-    except JobAborted:
+    except JobEnded:
         sign(folder, ABORTED)
+        with contextlib.suppress(OSError):  # it would end the job that goes on with this one
+            (folder / ABORT_NOW).unlink(missing_ok=True)
         raise
     except BaseException:
         sign(folder, FAILURE)

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """What the next iteration needs beyond options, model and schedule.
+
+    Attributes
+    ----------
+    particles : columns by name, see `relion_mpi.refine.continuing.particle_columns`
+    names_sha256 : checksum of the image names
+    random : state of the generator
+    """
+
+    particles: Mapping[str, NDArray[Any]]
+    names_sha256: str
+    random: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class IterationRecord:
     """Everything the output files of one iteration say; nothing in it changes any more.
 
@@ -38,6 +54,7 @@ class IterationRecord:
     joined_map : map of all data, last iteration only
     unfiltered : unregularised half-maps, where made
     timings : seconds per stage
+    run : what a continuation needs besides; None for no state file
     """
 
     root: Path
@@ -53,3 +70,4 @@ class IterationRecord:
     joined_map: NDArray[np.float64] | None = None
     unfiltered: tuple[NDArray[np.float64], ...] | None = None
     timings: Mapping[str, Any] | None = None
+    run: RunState | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.io.atomic import replacing
 from relion_mpi.refine.outputs.listing import resolution_angst
 from relion_mpi.refine.schedule import Changes
 
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
 
 
 def append_metrics(path: Path, record: IterationRecord) -> None:
-    """Append the line of an iteration; iteration 0 starts the file anew.
+    """Add the line of an iteration after those of the iterations before it.
+
+    Lines of later ones are those of an earlier run, or of what is done again after --continue.
 
     Parameters
     ----------
     path
-        File to append to.
+        File to add to.
     record
         Of the iteration.
     """
     line = json.dumps(_plain(metrics(record)), allow_nan=False)
-    mode = "w" if record.iteration == 0 else "a"
-    with path.open(mode, encoding="utf-8") as handle:
-        handle.write(line + "\n")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [one for one in lines if _is_before(one, record.iteration)]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([*kept, line, ""]), encoding="utf-8")
 
 
 def metrics(record: IterationRecord) -> dict[str, Any]:
@@ -74,6 +78,15 @@ def metrics(record: IterationRecord) -> dict[str, Any]:
         "has_converged": schedule.has_converged,
         "timings": record.timings or {},
     }
+
+
+def _is_before(line: str, iteration: int | None) -> bool:
+    """Whether a line is that of an earlier iteration; None is the last one."""
+    try:
+        number = json.loads(line)["iteration"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return number is not None and (iteration is None or number < iteration)
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+OPTIMISER, STATE = "_optimiser.star", "_state.h5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,11 @@ class OutputNames:
 
     def optimiser(self) -> Path:
         """Return the name of the file from which a run is continued."""
-        return self._path("_optimiser.star")
+        return self._path(OPTIMISER)
+
+    def state(self) -> Path:
+        """Return the name of the state in full precision."""
+        return self._path(STATE)
 
     def model(self, half: int | None = None) -> Path:
         """Return the name of the model of half-set 1 or 2, or of the only one."""
@@ -54,6 +61,46 @@ class OutputNames:
     def _path(self, ending: str) -> Path:
         number = "" if self.iteration is None else f"_it{self.iteration:03d}"
         return Path(f"{self.root}{number}{ending}")
+
+
+def state_beside(optimiser: str | Path) -> Path | None:
+    """Return the name of the state that belongs to an optimiser file.
+
+    Parameters
+    ----------
+    optimiser
+        run_itNNN_optimiser.star.
+
+    Returns
+    -------
+    Path or None
+        None if this is no name of an optimiser file of an iteration.
+    """
+    path = Path(optimiser)
+    found = re.fullmatch(rf"(.*_it\d{{3,}}){re.escape(OPTIMISER)}", path.name)
+    return None if found is None else path.with_name(f"{found[1]}{STATE}")
+
+
+def states_of(root: Path) -> list[tuple[int, Path]]:
+    """List the states of a run that exist.
+
+    Parameters
+    ----------
+    root
+        RELION's --o root name.
+
+    Returns
+    -------
+    list
+        (iteration, file) in order of iterations.
+    """
+    pattern = re.compile(rf"{re.escape(root.name)}_it(\d{{3,}}){re.escape(STATE)}")
+    found = [] if not root.parent.is_dir() else [
+        (int(match[1]), path)
+        for path in root.parent.iterdir()
+        if (match := pattern.fullmatch(path.name))
+    ]  # fmt: skip
+    return sorted(found)
 
 
 def _half(half: int | None) -> str:

@@ -12,6 +12,7 @@ from relion_mpi import __version__
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import write_map
 from relion_mpi.io.star import write_star
+from relion_mpi.refine.checkpoint import drop_old_states, write_state
 from relion_mpi.refine.outputs.bild import write_angdist
 from relion_mpi.refine.outputs.maps import half_numbers, output_maps
 from relion_mpi.refine.outputs.metrics import append_metrics
@@ -65,6 +66,8 @@ def write_iteration(record: IterationRecord) -> list[Path]:
         for path, write in _files(record, names):
             write(path)
             written.append(path)
+        if record.run is not None and record.iteration is not None:
+            drop_old_states(record.root, record.iteration)
     except OSError as error:
         raise InputError(
             f"{path}: could not be written ({error.strerror or error}), expected a folder with "
@@ -160,6 +163,8 @@ def _files(
         for k, pdf in enumerate(model.halves[half - 1 if half else 0].pdf_direction):
             draw = partial(write_angdist, grid=record.orientations, box_angst=model.box_angst)
             yield names.angdist(k + 1, half), partial(draw, pdf_direction=pdf)
+    if record.run is not None and record.iteration is not None:
+        yield names.state(), partial(write_state, record=record)
     yield names.metrics(), partial(append_metrics, record=record)
     if record.iteration is not None:
         comments = (

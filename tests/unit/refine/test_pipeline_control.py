@@ -69,16 +69,17 @@ def test_a_failure_in_a_thread_is_told(tmp_path, monkeypatch):
 
 
 def test_a_job_that_is_asked_to_end_says_that_it_was_aborted(tmp_path):
+    (tmp_path / ABORT_NOW).touch()
+
     def run():
-        pipeline_control.end_if_asked(tmp_path)
-        (tmp_path / ABORT_NOW).touch()
-        pipeline_control.end_if_asked(tmp_path)
-        return 0
+        assert pipeline_control.abort_asked(tmp_path)
+        raise pipeline_control.JobEnded(pipeline_control.ABORTED_STATUS)
 
     with pytest.raises(SystemExit) as stopped:
         pipeline_control.signed(tmp_path, 0, run)
     assert stopped.value.code == 2  # RELION 3.1.3 leaves with this status
-    assert left(tmp_path) == {ABORT_NOW, ABORTED}
+    # The request has been met: it must not end the job that goes on with this one.
+    assert left(tmp_path) == {ABORTED}
 
 
 def test_signs_of_an_earlier_job_are_removed(tmp_path):

@@ -1,0 +1,238 @@
+"""Go on with a run from the state that one of its iterations left."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.core.option_parser import OptionParser
+from relion_mpi.core.options import add_to_parser, declarations, options_as_dict
+from relion_mpi.refine.checkpoint import read_options, read_state
+from relion_mpi.refine.options import RefineOptions
+from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from relion_mpi.dataset.particles import Particles
+    from relion_mpi.refine.checkpoint import Saved
+
+log = logging.getLogger(__name__)
+
+MAY_CHANGE = (
+    "o", "j", "gpu", "free_gpu_memory", "auto_iter_max", "tau2_fudge", "solvent_mask",
+    "preread_images", "preread_half", "precision", "batch",
+)  # fmt: skip
+"""Options that may be given anew; the others would make it another run."""
+
+COLUMNS = (
+    "half", "rot_deg", "tilt_deg", "psi_deg", "origin_angst", "class_number", "norm_correction",
+    "log_likelihood", "max_value_prob", "n_significant",
+)  # fmt: skip
+"""Columns of Particles that are not what the particle file says."""
+
+_GROUPS = ("scale_group", "optics_group")
+_NEEDED_IN_LINES = ("auto_refine", "split_random_halves")
+_NO_VALUE = "None"  # RELION's word for an option that is taken back
+
+
+def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
+    """Add the options of the run that is continued to a command line that has --continue.
+
+    Parameters
+    ----------
+    words
+        Words after the command.
+    cls
+        Dataclass of the command's options; has all fields of RefineOptions.
+
+    Returns
+    -------
+    list of str
+        The same words without --continue; else a whole line in which given options come first.
+
+    Raises
+    ------
+    InputError
+        There is nothing to go on from, or a word cannot be read.
+    """
+    parser = OptionParser("relion-mpi")
+    add_to_parser(parser, cls)
+    given = vars(parser.read(words))
+    if not isinstance(given["continue_"], str):
+        return list(words)
+    saved = read_options(state_to_read(given["continue_"]))
+    line = []
+    for name, said in declarations(cls).items():
+        value = given[name]
+        if not isinstance(value, str | bool | list):  # not given
+            value = True if name in _NEEDED_IN_LINES else saved.get(name)
+        if value is None or (value == _NO_VALUE and name in MAY_CHANGE):
+            continue
+        if isinstance(value, bool):
+            line += [said.flag] if value else [str(said.negate)] if said.negate else []
+        else:
+            line.append(f"{said.flag}={value}")
+    return line
+
+
+def state_to_read(optimiser: str | Path) -> Path:
+    """Find the state beside an optimiser file.
+
+    Parameters
+    ----------
+    optimiser
+        run_itNNN_optimiser.star.
+
+    Returns
+    -------
+    Path
+        The state file; it exists.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or no state beside it.
+    """
+    path = state_beside(optimiser)
+    if path is None:
+        raise InputError(
+            f"--continue {optimiser}: found another name, expected one that ends with "
+            f"_itNNN{OPTIMISER}; give the optimiser file of the iteration to go on from"
+        )
+    if path.is_file():
+        return path
+    root = path.with_name(path.name.removesuffix(STATE).rpartition("_it")[0])
+    left = [str(one.with_name(one.name.replace(STATE, OPTIMISER))) for _, one in states_of(root)]
+    cure = f"go on from {' or '.join(left)}" if left else (
+        "a run of RELION is continued by relion_refine; otherwise start anew with --i, --ref and "
+        "--o"
+    )  # fmt: skip
+    what = "there is no such file and" if not path.with_name(
+        path.name.replace(STATE, OPTIMISER)
+    ).is_file() else "found"  # fmt: skip
+    raise InputError(
+        f"--continue {optimiser}: {what} no {path.name} beside it, which relion-mpi writes for the "
+        f"last two iterations; {cure}"
+    )
+
+
+def saved_to_continue(options: RefineOptions) -> Saved:
+    """Read the state to go on from and hold the options against it.
+
+    Parameters
+    ----------
+    options
+        With --continue.
+
+    Returns
+    -------
+    Saved
+        The state.
+
+    Raises
+    ------
+    InputError
+        The state is broken, an option is not the run's, or no iteration is left to do.
+    """
+    assert options.continue_ is not None
+    saved = read_state(state_to_read(options.continue_))
+    _refuse_changes(options, saved)
+    if saved.iteration >= options.auto_iter_max:
+        raise InputError(
+            f"--continue {options.continue_}: iteration {saved.iteration} was the last one of "
+            f"--auto_iter_max {options.auto_iter_max}; give a larger --auto_iter_max to go on"
+        )
+    final = options.o.with_name(f"{options.o.name}_data.star")
+    if final.exists():
+        log.warning(
+            "%s is there: a run of this name has finished; what follows iteration %d is done "
+            "again and the final files are replaced", final, saved.iteration,
+        )  # fmt: skip
+    log.info("Going on after iteration %d: %s", saved.iteration, saved.path)
+    return saved
+
+
+def restore_particles(particles: Particles, saved: Saved) -> None:
+    """Give particles the values that the run had found for them.
+
+    Parameters
+    ----------
+    particles
+        As read from the particle file; changed in place.
+    saved
+        State of the run.
+
+    Raises
+    ------
+    InputError
+        The file's particles are not those of the run.
+    """
+    columns = saved.run.particles
+    n_saved = columns["half"].size
+    if particles.n_particles != n_saved:
+        found = f"found {particles.n_particles} particles, expected {n_saved}"
+    elif names_sha256(particles) != saved.run.names_sha256:
+        found = "found other image names, or another order of them"
+    elif any(not np.array_equal(getattr(particles, name), columns[name]) for name in _GROUPS):
+        found = "found other optics groups or micrographs"
+    else:
+        for name in COLUMNS:
+            setattr(particles, name, columns[name])
+        return
+    raise InputError(
+        f"{particles.path}: {found} than when {saved.path} was written; put the file of that run "
+        "back, or start anew without --continue"
+    )
+
+
+def particle_columns(particles: Particles) -> dict[str, Any]:
+    """Copy what `restore_particles` needs.
+
+    Parameters
+    ----------
+    particles
+        Of the run.
+
+    Returns
+    -------
+    dict
+        Array by name.
+    """
+    return {name: getattr(particles, name).copy() for name in COLUMNS + _GROUPS}
+
+
+def names_sha256(particles: Particles) -> str:
+    """Return a checksum of the image names in their order.
+
+    Parameters
+    ----------
+    particles
+        Of the run.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
+    names = particles.frame["rlnImageName"].to_list()
+    return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()
+
+
+def _refuse_changes(options: RefineOptions, saved: Saved) -> None:
+    """Refuse an option whose new value would make it another run."""
+    said = declarations(RefineOptions)
+    for name, value in options_as_dict(options).items():
+        before = saved.options.get(name, value)
+        if name in MAY_CHANGE or name not in saved.options or value == before:
+            continue
+        allowed = ", ".join(said[one].flag for one in MAY_CHANGE)
+        raise InputError(
+            f"{said[name].flag}: found {value}, but the run that is continued has {before}; leave "
+            f"it out, or start anew without --continue (only {allowed} may change)"
+        )
