@@ -14,6 +14,7 @@ class Tag(IntEnum):
 
     COMMAND = 1  # master to worker
     RESULT = 2  # worker to master
+    ALIVE = 3  # worker to master
 
 
 class ArrayHeader(NamedTuple):

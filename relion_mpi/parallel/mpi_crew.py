@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.parallel import buffers, quiet
+from relion_mpi.parallel import abort, buffers, quiet
+from relion_mpi.parallel.comm import World
+from relion_mpi.parallel.heartbeat import StalledError, Watch, stall_seconds
 from relion_mpi.parallel.inline import with_idle
 from relion_mpi.parallel.messages import (
     ArrayHeader,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     from relion_mpi.parallel.crew import Arrays, OnResult, Stop
 
 
+_GRACE_SECONDS = 10.0
+"""For the master to end in the ordinary way once a worker stalled: its own files may stall too."""
+
+
 class MPICrew:
     """Hand tasks to all other ranks of `comm`; made on rank 0, collective with `serve`.
 
@@ -45,20 +52,24 @@ class MPICrew:
 
         if comm.Get_rank() != 0 or comm.Get_size() < 2:
             raise ValueError("an MPICrew is made on rank 0 of at least two ranks")
+        limit = stall_seconds()
         quiet.barrier(comm)
         self._comm = comm.Dup()
+        self._comm.bcast(limit, root=0)
         self._any = MPI.ANY_SOURCE
         self.n_workers = comm.Get_size() - 1
         self._sends: list[MPI.Request] = []
         self._timings: dict[int, dict[str, float]] = {}
         self._closed = False
         self._n_lanes = n_lanes
+        self._watch = Watch(self._workers(), limit)
 
     def begin(self, message: Any, arrays: Arrays) -> None:
         """See `Crew.begin`; partner: `serve`, which takes the same buffers in the same order."""
         packed = np.frombuffer(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
         headers = tuple(ArrayHeader(name, one.shape, one.dtype) for name, one in arrays.items())
         self._to_all(Begin(packed.size, headers))
+        self._meet()
         buffers.broadcast(self._comm, packed)
         for one in arrays.values():
             buffers.broadcast(self._comm, np.ascontiguousarray(one))
@@ -94,6 +105,7 @@ class MPICrew:
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; partner: `serve`."""
         self._to_all(Reduce(tuple(tuple(shape) for shape in shapes)))
+        self._meet()
         return [buffers.sum_at_master(self._comm, shape) for shape in shapes]
 
     def timings(self) -> dict[int, dict[str, float]]:
@@ -106,6 +118,7 @@ class MPICrew:
             return
         self._closed = True
         self._to_all(Close())
+        self._meet()
         self._comm.Free()
 
     def _workers(self) -> range:
@@ -131,9 +144,41 @@ class MPICrew:
             message = self._comm.improbe(source=self._any, tag=Tag.RESULT, status=status)
             return message is not None
 
-        quiet.until(arrived)
+        self._wait(arrived)
         assert message is not None
+        self._watch.heard(status.Get_source())
         return status.Get_source(), message.recv()
+
+    def _wait(self, ready: Callable[[], bool], longest: float = 1e-3) -> None:
+        """Wait, and end the job if a worker stalls meanwhile."""
+
+        def is_over() -> bool:
+            try:
+                self._listen()
+            except StalledError:
+                job = World(self._comm, 0, self.n_workers + 1)
+                last_resort = threading.Timer(_GRACE_SECONDS, abort.end, (job, 1))
+                last_resort.daemon = True
+                last_resort.start()
+                raise
+            return ready()
+
+        quiet.until(is_over, longest)
+
+    def _listen(self) -> None:
+        """Take all signs of life."""
+        from mpi4py import MPI
+
+        status = MPI.Status()
+        while self._comm.iprobe(source=self._any, tag=Tag.ALIVE, status=status):
+            rank = status.Get_source()
+            self._watch.heard(rank, self._comm.recv(source=rank, tag=Tag.ALIVE))
+        self._watch.check()
+
+    def _meet(self) -> None:
+        """Wait for all ranks; partner: `worker_loop.serve`."""
+        self._wait(self._comm.Ibarrier().Test)
+        self._listen()
 
     def _send(self, rank: int, message: object) -> None:
         self._sends.append(self._comm.isend(message, dest=rank, tag=Tag.COMMAND))
@@ -146,7 +191,8 @@ class MPICrew:
     def _flush(self) -> None:
         """Wait until every command has left; the partners are receiving in `serve`."""
         for request in self._sends:
-            quiet.wait(request)
+            # Large messages progress only while being tested, hence the shorter sleep.
+            self._wait(request.Test, longest=1e-4)
         self._sends = []
 
 

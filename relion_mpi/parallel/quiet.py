@@ -34,18 +34,6 @@ def until(ready: Callable[[], bool], longest: float = _LONGEST_SECONDS) -> None:
         pause = min(2 * pause, longest)
 
 
-def wait(request: MPI.Request) -> None:
-    """Wait for a buffer operation; its partner is the rank at its other end.
-
-    Parameters
-    ----------
-    request
-        Of a send.
-    """
-    # Large messages progress only while being tested, hence the shorter sleep.
-    until(request.Test, longest=1e-4)
-
-
 def barrier(comm: MPI.Intracomm) -> None:
     """Wait until every rank of `comm` is here; collective.
 

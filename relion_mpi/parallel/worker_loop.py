@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.parallel import buffers, quiet
+from relion_mpi.parallel.heartbeat import Pulse
 from relion_mpi.parallel.inline import check_sizes
 from relion_mpi.parallel.lanes import Lanes
 from relion_mpi.parallel.messages import Begin, Close, Reduce, Tag, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpi4py import MPI
 
     from relion_mpi.parallel.crew import Worker
+    from relion_mpi.parallel.heartbeat import Alive
 
 
 def serve(comm: MPI.Intracomm, worker: Worker, n_lanes: int = 1) -> None:
@@ -35,19 +39,23 @@ def serve(comm: MPI.Intracomm, worker: Worker, n_lanes: int = 1) -> None:
     """
     quiet.barrier(comm)
     own = comm.Dup()
+    stall_seconds = own.bcast(None, root=0)
     with contextlib.closing(Lanes(worker, n_lanes)) as lanes:
-        _Loop(own, worker, lanes).run()
+        _Loop(own, worker, lanes, stall_seconds).run()
     own.Free()
 
 
 class _Loop:
     """Only this thread talks to MPI."""
 
-    def __init__(self, comm: MPI.Intracomm, worker: Worker, lanes: Lanes) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, worker: Worker, lanes: Lanes, stall_seconds: float
+    ) -> None:
         self._comm = comm
         self._worker = worker
         self._lanes = lanes
         self._sends: list[MPI.Request] = []
+        self._pulse = Pulse(self._tell, comm.Get_rank(), stall_seconds)
 
     def run(self) -> None:
         """Take commands and hand back results, whichever comes first."""
@@ -55,11 +63,13 @@ class _Loop:
             match self._next_command():
                 case Task(number, task):
                     self._lanes.submit(number, task)
+                    self._pulse.moved()
                 case Begin() as begin:
                     self._begin(begin)
                 case Reduce() as reduce:
                     self._reduce(reduce)
                 case Close():
+                    self._meet()
                     return
 
     def _next_command(self) -> object:
@@ -71,27 +81,50 @@ class _Loop:
             message = self._comm.improbe(source=0, tag=Tag.COMMAND)
             return message is not None
 
-        quiet.until(arrived)
+        self._wait(arrived)
         assert message is not None
         return message.recv()
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Wait, sending signs of life."""
+
+        def is_over() -> bool:
+            self._pulse.poll(is_working=self._lanes.n_held > 0)
+            return ready()
+
+        quiet.until(is_over)
+
+    def _meet(self) -> None:
+        """Wait for all ranks, sending signs of life; partner: `MPICrew._meet`."""
+        self._wait(self._comm.Ibarrier().Test)
+
+    def _tell(self, sign: Alive) -> None:
+        self._sends.append(self._comm.isend(sign, dest=0, tag=Tag.ALIVE))
 
     def _hand_back(self) -> None:
         """Send the results that are there."""
         self._sends = [one for one in self._sends if not one.Test()]
         while self._lanes.n_held and (result := self._lanes.take(0)) is not None:
             self._sends.append(self._comm.isend(result, dest=0, tag=Tag.RESULT))
+            self._pulse.moved()
 
     def _begin(self, command: Begin) -> None:
+        self._meet()
         packed = np.empty(command.n_bytes, dtype=np.uint8)
         buffers.broadcast(self._comm, packed)
         arrays = {}
         for header in command.headers:
             arrays[header.name] = np.empty(header.shape, dtype=header.dtype)
             buffers.broadcast(self._comm, arrays[header.name])
+        self._pulse.announce("getting ready")
         self._worker.begin(pickle.loads(packed.tobytes()), arrays)
+        self._pulse.announce("")
 
     def _reduce(self, command: Reduce) -> None:
+        self._pulse.announce("collecting its sums")
         sums = self._worker.sums()
+        self._pulse.announce("")
+        self._meet()
         check_sizes([one.size for one in sums], command.shapes)
         for one in sums:
             buffers.add_to_sum(self._comm, one)

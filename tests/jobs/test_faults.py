@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 
 import pytest
@@ -126,6 +128,61 @@ def test_a_killed_rank_ends_all_ranks(rank):
     master = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     status, _ = run_program(3, task if rank == "worker" else master)
     assert status != 0
+
+
+@pytest.fixture
+def short_patience(monkeypatch):
+    monkeypatch.setenv("RELION_MPI_STALL_SECONDS", "1.5")
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_a_stopped_worker_ends_all_ranks_and_is_named():
+    status, output = run_program(4, "crew.run([1, 'stop', 2, 3, 4], lambda index, result: None)")
+    assert status != 0
+    assert re.search(rf"rank [123] on {socket.gethostname()} has been silent for \d s", output)
+    assert "RELION_MPI_STALL_SECONDS" in output
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_a_worker_whose_thread_hangs_shows_its_stacks_and_ends_all_ranks():
+    status, output = run_program(3, "crew.run([1, 'sleep', 2], lambda index, result: None)")
+    assert status != 0
+    assert re.search(r"relion-mpi: rank [12] on \S+: no progress for \d s; its threads:", output)
+    assert "in work" in output  # the method that sleeps
+    assert re.search(r"rank [12] on \S+ has made no progress for \d s", output)
+
+
+def test_a_worker_that_stops_while_all_are_told_something_ends_all_ranks(monkeypatch):
+    monkeypatch.setenv("RELION_MPI_STALL_SECONDS", "0.4")  # six times as long for this
+    rest = """
+crew.begin({"scale": 1, "stop": 2}, {"weights": np.ones(3)})
+crew.reduce([(3,), ()])
+"""
+    status, output = run_program(3, rest)
+    assert status != 0
+    assert "rank 2 on" in output
+    assert "(getting ready) has been silent" in output
+
+
+def test_waiting_and_working_for_longer_than_the_limit_is_no_stall(monkeypatch):
+    monkeypatch.setenv("RELION_MPI_STALL_SECONDS", "3")
+    rest = """
+time.sleep(3.5)
+crew.run(["work hard", 1], lambda index, result: None)
+crew.reduce([(3,), ()])
+crew.close()
+"""
+    status, output, _ = finish(mpiexec(3, "-c", PROGRAM + rest), STARTING + 15)
+    assert status == 0, output
+    assert "no progress" not in output
+
+
+@pytest.mark.parametrize("seconds", ["soon", "-1", "nan"])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(monkeypatch, seconds):
+    monkeypatch.setenv("RELION_MPI_STALL_SECONDS", seconds)
+    status, output, _ = finish(mpiexec(2, "-c", PROGRAM), STARTING)
+    assert status == 1
+    assert f"RELION_MPI_STALL_SECONDS: found '{seconds}', expected seconds" in output
 
 
 def test_a_job_that_closes_its_crew_exits_with_0():

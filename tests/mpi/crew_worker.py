@@ -21,6 +21,8 @@ class SummingWorker:
         self.scale = message["scale"]
         self.total = np.zeros(self.weights.shape, dtype=np.float32)
         self.count = np.zeros((), dtype=np.int32)
+        if message.get("stop") == self.rank:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def prepare(self, task):
         self.log.append(("prepare", task, time.monotonic()))
@@ -38,6 +40,12 @@ class SummingWorker:
             raise InputError("particles.star: row 3: found nan, expected a defocus")
         if task == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if task == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if task == "work hard":
+            end = time.monotonic() + 4
+            while time.monotonic() < end:
+                sum(range(1000))
         if task == "sleep":
             time.sleep(30)
             return None
