@@ -287,11 +287,8 @@ class Backend(Protocol):
     def synchronise(self) -> None:
         """Wait for everything that was begun on the device."""
 
-    def forget(self) -> None:
-        """Drop what was kept for an iteration, when no thread works."""
-
-    def make_room(self, n_bytes: int) -> None:
-        """Leave so much of the device's memory to others, as far as it is not in use."""
+    def forget(self, room_bytes: int = 0) -> None:
+        """Drop what was kept for an iteration, and leave others so much memory, where it can."""
 
     def memory_used(self) -> int:
         """Return the most bytes of the device that were held so far; 0 where there is none.

@@ -10,7 +10,12 @@ import numpy as np
 
 from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, LocalPrior, SearchGrid
 from relion_mpi.core.errors import NumericalError
-from relion_mpi.estep.geometry import batch_optics, components_per_pixel, image_geometry
+from relion_mpi.estep.geometry import (
+    batch_optics,
+    components_per_pixel,
+    image_geometry,
+    without_cropped_row,
+)
 from relion_mpi.estep.noise_fill import noise_images
 from relion_mpi.estep.plan import BatchResult
 from relion_mpi.estep.prepared import Prepared, Recentring
@@ -18,6 +23,7 @@ from relion_mpi.estep.sums import MIN_SCALE
 from relion_mpi.fourier.shells import pixels_per_shell, round_half_away
 from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
 from relion_mpi.sampling.local import local_orientations
+from relion_mpi.sampling.local_euler import local_orientations_by_euler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +81,8 @@ class Expectation:
                     plan.optics, optics_group, plan.box_size, plan.pixel_size_angst,
                     plan.current_size, plan.coarse_size,
                 )  # fmt: skip
+                if plan.images.compat.cropped_last_shell:
+                    geometry = without_cropped_row(geometry)
                 pixel_size = float(plan.optics.pixel_size_angst[optics_group])
                 self._groups[optics_group] = geometry, search_grid(plan, pixel_size)
             return self._groups[optics_group]
@@ -182,13 +190,15 @@ class Expectation:
     ) -> NDArray[np.float64]:
         """Log prior of each coarse shift relative to the mean prior, (n_img, n_shift).
 
-        RELION mixes units here (pixels and Angstrom, times the squared pixel size); this is the
-        Gaussian of the whole offset in Angstrom.
+        The Gaussian of the whole offset in Angstrom; RELION mixes units here.
         """
-        start = recentring.angst - batch.origin_prior_angst
+        start, unit = recentring.angst - batch.origin_prior_angst, 1.0
+        if self.plan.images.compat.mixed_offset_prior:
+            unit = float(self.plan.optics.pixel_size_angst[batch.optics_group])
+            start = start / unit
         # One axis after the other: sums over an axis of two are slow.
         x, y = (start[:, [i]] + self.plan.translations.coarse_angst[:, i] for i in (0, 1))
-        distance2 = x * x + y * y
+        distance2 = (x * x + y * y) * unit**2
         if half.sigma2_offset_angst2 < 1e-4:
             log_prior = np.where(distance2 < 1e-6, 0.0, -np.inf)
         else:
@@ -201,9 +211,11 @@ class Expectation:
         if sigma is None:
             msg = "a local prior needs a width"
             raise ValueError(msg)
-        nearby = local_orientations(
-            self.plan.orientations, euler_to_matrix(*batch.prior_euler_deg.T), sigma
-        )
+        grid, euler_deg = self.plan.orientations, batch.prior_euler_deg
+        if self.plan.images.compat.local_psi_as_number:
+            nearby = local_orientations_by_euler(grid, euler_deg, sigma)
+        else:
+            nearby = local_orientations(grid, euler_to_matrix(*euler_deg.T), sigma)
         return LocalPrior(nearby.offsets, nearby.orient, nearby.log_prior, shift_prior)
 
     def _conclude(
@@ -286,6 +298,9 @@ class Expectation:
         sigma2 = half.sigma2_noise[batch.optics_group]
         inside = slice(1, last + 1)
         count = pixels_per_shell(self.plan.box_size)[inside]
+        if self.plan.images.compat.cropped_last_shell:
+            shells = self.group(batch.optics_group)[0].power_shell
+            count = np.bincount(shells[shells >= 0], minlength=last + 1)[inside]
         misfit = 0.5 * _row_sums(power[:, inside], 1.0 / sigma2[inside])
         beyond = 0.5 * power[:, last + 1 :].sum(axis=1)
         constant = float((count * np.log(2 * np.pi * sigma2[inside])).sum())

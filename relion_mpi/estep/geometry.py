@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,20 @@ def image_geometry(
         frequency[0],
         frequency[1],
     )
+
+
+def without_cropped_row(geometry: ImageGeometry) -> ImageGeometry:
+    """Leave out the pixels that a transform cropped to S rows lacks: those of the row k_y = -S/2.
+
+    They lie in the last shell, beyond S/2, where references are zero.
+    """
+    half = int(geometry.y.max())
+    if 2 * half >= geometry.box_size:
+        return geometry
+    power_shell = geometry.power_shell.copy()
+    row = power_shell[geometry.box_size - half]
+    row[row <= geometry.shell.max()] = -1
+    return replace(geometry, power_shell=power_shell)
 
 
 def model_shells(

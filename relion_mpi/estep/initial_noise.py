@@ -9,7 +9,9 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.estep.geometry import model_shells
-from relion_mpi.fourier.masks import soft_sphere
+from relion_mpi.fourier.masks import half_transform_radius, soft_sphere
+from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.model.compat import OWN, Compat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,14 +106,54 @@ def power_sums(
         weight = 1 - inside
         mean = np.tensordot(values, weight, 2) / max(weight.sum(), 1e-9)
         values = inside * values + weight * mean[:, None, None]
-    shells = model_shells(box, pixel, box_angst, n_shell)
+    shells = _shells(box, pixel, box_angst, n_shell, options.compat)
     return PowerSums(
         mean_power(values, shells, n_shell), values.sum(axis=0), images.shape[0], background
     )
 
 
+def _shells(
+    box: int, pixel: float, box_angst: float, n_shell: int, compat: Compat
+) -> NDArray[np.int64]:
+    """Give the model shell of each pixel, -1 for those that do not count."""
+    if not compat.initial_noise:
+        return model_shells(box, pixel, box_angst, n_shell)
+    shells = round_half_away(half_transform_radius(box, 2) * (box_angst / (box * pixel)))
+    shells[shells >= n_shell] = -1
+    return shells
+
+
+def halved_averages(
+    totals: dict[tuple[int, int], PowerSums],
+) -> dict[int, NDArray[np.float64]]:
+    """Give each half-set the average image that RELION's half-sets share.
+
+    Parameters
+    ----------
+    totals
+        Sums of each half-set and optics group; boxes are of one size.
+
+    Returns
+    -------
+    dict of float64 (box, box)
+        Half the sum over everything, divided by the particles of the half-set.
+
+    Source
+    ------
+    RELION calculateSumOfPowerSpectraAndAverageImage.
+    """
+    everything = 0.5 * np.sum([one.average for one in totals.values()], axis=0)
+    counts = {h: sum(one.n_img for key, one in totals.items() if key[0] == h) for h, _ in totals}
+    return {h: everything / n for h, n in counts.items()}
+
+
 def initial_sigma2_noise(
-    sums: PowerSums, own_pixel: float, box_angst: float
+    sums: PowerSums,
+    own_pixel: float,
+    box_angst: float,
+    *,
+    average: NDArray[np.float64] | None = None,
+    compat: Compat = OWN,
 ) -> NDArray[np.float64]:
     """Turn sums into a noise spectrum.
 
@@ -123,6 +165,10 @@ def initial_sigma2_noise(
         Its pixel size, Angstrom.
     box_angst
         Side of the model's box.
+    average : float64 (box, box)
+        Mean image in place of that of the sums.
+    compat
+        Which pixels count.
 
     Returns
     -------
@@ -134,8 +180,9 @@ def initial_sigma2_noise(
     RELION setSigmaNoiseEstimatesAndSetAverageImage.
     """
     n_shell = sums.power.size
-    average = sums.average / sums.n_img
-    shells = model_shells(average.shape[0], own_pixel, box_angst, n_shell)
+    if average is None:
+        average = sums.average / sums.n_img
+    shells = _shells(average.shape[0], own_pixel, box_angst, n_shell, compat)
     signal = mean_power(average[None], shells, n_shell)
     sigma2 = 0.5 * (sums.power / sums.n_img - signal)
     good = sigma2 > 0

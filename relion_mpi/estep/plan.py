@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.model.compat import OWN, Compat
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ class ImageOptions:
     correct_norm, correct_scale : as RELION's --norm and --scale
     adaptive_fraction, max_significants : of the significance cut
     random_seed : seeds everything random, with iteration and particle
+    compat : what is done as RELION does it
     """
 
     particle_diameter_angst: float
@@ -43,6 +46,7 @@ class ImageOptions:
     adaptive_fraction: float = 0.999
     max_significants: int = 0
     random_seed: int = 0
+    compat: Compat = OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +149,18 @@ class ParticleBatch:
         """Number of particles."""
         return self.particle.size
 
-    def part(self, first: int, last: int) -> ParticleBatch:
-        """Return the particles from first to last, last excluded.
+    def part(self, places: slice | NDArray[np.bool_] | NDArray[np.int64]) -> ParticleBatch:
+        """Return some of the particles.
 
         Parameters
         ----------
-        first, last
-            Places in the batch.
+        places
+            Which of the batch: anything that numpy takes for one axis.
         """
         cut: dict[str, Any] = {}
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
-            cut[name] = value if isinstance(value, int) else value[first:last]
+            cut[name] = value if isinstance(value, int) else value[places]
         return ParticleBatch(**cut)
 
 

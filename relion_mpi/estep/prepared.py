@@ -62,7 +62,7 @@ class Prepared:
         rows = slice(first, last)
         fill, coefficients = self.mask.fill, self.optics.ctf_coefficients
         return Prepared(
-            self.batch.part(first, last),
+            self.batch.part(rows),
             self.images[rows],
             Recentring(self.recentring.pix[rows], self.recentring.angst[rows]),
             self.factor[rows],

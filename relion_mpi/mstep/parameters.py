@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.fourier.shells import pixels_per_shell
+from relion_mpi.model.compat import OWN, Compat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,7 @@ def update_parameters(
     after_cc: bool,
     correct_norm: bool,
     correct_scale: bool,
+    compat: Compat = OWN,
 ) -> None:
     """Re-estimate a half-set's parameters from its sums, in place.
 
@@ -44,6 +46,8 @@ def update_parameters(
         The E-step used cross-correlation: noise and scale are left alone.
     correct_norm, correct_scale
         As RELION's --norm and --scale.
+    compat
+        What is done as RELION does it.
 
     Source
     ------
@@ -53,10 +57,11 @@ def update_parameters(
     offset2, norm, evidence, pmax, n_particles = sums.totals[:5]
     if correct_norm:
         # RELION divides by the kept weight (0.999 n) here and so drifts upward; n is right.
-        half.avg_norm = float(norm / n_particles)
+        half.avg_norm = float(norm / (total if compat.norm_over_kept_weight else n_particles))
     half.pdf_class = sums.class_weight / total
     half.pdf_direction = sums.direction_weight / sums.direction_weight.sum()
-    half.sigma2_offset_angst2 = max(float(offset2 / (2 * total)), MIN_SIGMA2_OFFSET_ANGST2)
+    lowest = 0.0 if compat.free_sigma_offset else MIN_SIGMA2_OFFSET_ANGST2
+    half.sigma2_offset_angst2 = max(float(offset2 / (2 * total)), lowest)
     half.ave_pmax = float(pmax / n_particles)
     half.log_likelihood = float(evidence)
     if after_cc:
@@ -64,7 +69,7 @@ def update_parameters(
     half.sigma2_noise = _noise(half, sums, box_size)
     half.optics_particles = sums.optics_weight.copy()
     if correct_scale:
-        half.scale = _scales(half, sums)
+        half.scale = _scales(half, sums, of_all=compat.median_of_all_groups)
 
 
 def _noise(half: HalfModel, sums: Statistics, box_size: int) -> NDArray[np.float64]:
@@ -98,13 +103,13 @@ def fill_small(sigma2: NDArray[np.float64]) -> NDArray[np.float64]:
     return sigma2[index]
 
 
-def _scales(half: HalfModel, sums: Statistics) -> NDArray[np.float64]:
+def _scales(half: HalfModel, sums: Statistics, *, of_all: bool) -> NDArray[np.float64]:
     """Intensity scale per group: clipped around the median, mean 1 over particles."""
     scale = np.divide(sums.cross, sums.power, out=np.ones_like(sums.cross), where=sums.power > 0)
     present = half.group_particles > 0
     if not present.any():
         return scale
-    ordered = np.sort(scale[present])
+    ordered = np.sort(scale if of_all else scale[present])
     median = float(ordered[ordered.size // 2])
     scale = np.clip(scale, median / SCALE_CLIP, median * SCALE_CLIP)
     mean = float((scale * half.group_particles).sum() / half.group_particles.sum())

@@ -63,11 +63,27 @@ def particle_batch(
 
 
 class ExpectationTasks(Sequence[ExpectationTask]):
-    """Tasks made when they are asked for, so that they never all exist at once."""
+    """Tasks made when they are asked for, so that they never all exist at once.
 
-    def __init__(self, particles: Particles, batches: Sequence[Batch]) -> None:
+    Parameters
+    ----------
+    particles
+        All particles.
+    batches
+        A task for each.
+    flags : uint8 (n_particles,)
+        Not 0 where a particle is left out; None for no such particle.
+    """
+
+    def __init__(
+        self,
+        particles: Particles,
+        batches: Sequence[Batch],
+        flags: NDArray[np.uint8] | None = None,
+    ) -> None:
         self._particles = particles
         self._batches = batches
+        self._flags = flags
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -80,9 +96,11 @@ class ExpectationTasks(Sequence[ExpectationTask]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         batch = self._batches[index]
-        return ExpectationTask(
-            particle_batch(self._particles, batch.particles, batch.half - 1, batch.index)
-        )
+        rows = batch.particles
+        whole = particle_batch(self._particles, rows, batch.half - 1, batch.index)
+        if self._flags is None or not self._flags[rows].any():
+            return ExpectationTask(whole)
+        return ExpectationTask(whole, self._flags[rows] == 0)
 
 
 class HiddenVariables:
@@ -102,6 +120,7 @@ class HiddenVariables:
         # Angle, squared offset, class changes: one slot a particle, so that the order in which
         # results arrive does not change the sums.
         self._moved = np.zeros((particles.n_particles, 3))
+        self._taken = np.zeros(particles.n_particles, np.bool_)
 
     def take(self, rows: NDArray[np.int64], result: BatchResult) -> None:
         """Store a batch's result.
@@ -111,6 +130,7 @@ class HiddenVariables:
         RELION monitorHiddenVariableChanges.
         """
         p = self._particles
+        self._taken[rows] = True
         before = euler_to_matrix(p.rot_deg[rows], p.tilt_deg[rows], p.psi_deg[rows])
         after = euler_to_matrix(*result.euler_deg.T)
         self._moved[rows, 0] = mean_axis_distance_deg(before, after, self._operators)
@@ -125,6 +145,6 @@ class HiddenVariables:
         p.n_significant[rows] = result.n_significant
 
     def changes(self) -> Changes:
-        """Average the changes over all particles."""
-        angle, offset2, classes = self._moved.mean(axis=0)
+        """Average the changes over all particles that have a result."""
+        angle, offset2, classes = self._moved[self._taken].mean(axis=0)
         return Changes(float(angle), float(np.sqrt(offset2 / 2)), float(classes))

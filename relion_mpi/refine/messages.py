@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from relion_mpi.backend.limits import Limits
     from relion_mpi.dataset.optics_groups import OpticsGroups
     from relion_mpi.estep.plan import ImageOptions, ParticleBatch, Plan
     from relion_mpi.io.mrc import MrcHeader
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,28 @@ class AccuracyTask:
 
 @dataclass(frozen=True, slots=True)
 class ExpectationTask:
-    """Do the E-step of a batch."""
+    """Do the E-step of a batch.
+
+    Attributes
+    ----------
+    batch : the particles, those that are left out too: batches are read whole
+    keep : bool (n_img,) which are not left out; None for all
+    """
 
     batch: ParticleBatch
+    keep: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer(Generic[T]):
+    """The answer to a NoiseTask or an ExpectationTask.
+
+    Attributes
+    ----------
+    flags : uint8 (n_img,) what `check_pixels` says of each image of the batch, or None if they were
+        not looked at this time
+    value : of the usable particles alone, in their order; None if there are none
+    """
+
+    flags: NDArray[np.uint8] | None
+    value: T | None

@@ -21,6 +21,10 @@ class RefineOptions:
     i: Path = option(help="Particle STAR file (RELION 3.0, 3.1 or later)", group=IN)
     o: Path = option(help="Root name of all output files; its folder is made", group=IN)
     ref: Path = option(help="Initial reference map", group=REF)
+    continue_: Path | None = option(
+        None, help="Go on after the iteration of this run_itNNN_optimiser.star; all other options "
+        "are those of the run", flag="--continue", group=IN,
+    )  # fmt: skip
     ini_high: float = option(
         60.0, help="Low-pass the initial reference to this", unit="angst", minimum=0, group=REF
     )
@@ -164,4 +168,8 @@ class RefineOptions:
     pipeline_control: Path | None = option(
         None, help="Folder where RELION's interface looks for how the job ended, and asks for an "
         "end", group=RUN,
+    )  # fmt: skip
+    compat: str | None = option(
+        None, help="Do as another program what is done otherwise on purpose, for comparisons: "
+        "relion3 is RELION 3.1", choices=("relion3",), group=RUN,
     )  # fmt: skip

@@ -19,9 +19,12 @@ from relion_mpi.parallel.mpi_crew import MPICrew
 from relion_mpi.parallel.shared_memory import NodeMemory, share_on_node
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
 from relion_mpi.parallel.worker_loop import serve
+from relion_mpi.refine.ending import EndAsked, Ending
 from relion_mpi.refine.gpu_report import say_used
+from relion_mpi.refine.lock import OutputLock
 from relion_mpi.refine.memory import MemoryNeed, image_cache_bytes, memory_need, say_need
 from relion_mpi.refine.outputs.writer import OutputWriter
+from relion_mpi.refine.pipeline_control import JobEnded
 from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import LANES, RefineWorker
@@ -57,17 +60,29 @@ def refine(options: RefineOptions, ranks: World) -> None:
     ------
     AgreedStop
         Something given cannot be used; one rank has said so.
+    JobEnded
+        An end was asked for; what is needed to go on has been saved.
     """
+    ending = Ending(options.pipeline_control)
+    with ending.listening(ranks.rank):
+        _refine(options, ranks, ending)
+        status = roll_call.tell(ranks, ending.status)
+    if status:
+        raise JobEnded(status)
+
+
+def _refine(options: RefineOptions, ranks: World, ending: Ending) -> None:
     rooms: list[Room] = []
     if options.gpu is not None:
         from relion_mpi.backend.gpu import binding
 
         bound = binding.bind_rank(options.gpu, ranks)
         rooms = binding.rooms(ranks, bound, int(options.free_gpu_memory * 1e6))
-    start, mistake = None, None
+    start, mistake, lock = None, None, None
     if ranks.rank == 0:
         try:
             start = _prepare(options, rooms)
+            lock = OutputLock(options.o)
         except InputError as error:
             mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
@@ -76,7 +91,11 @@ def refine(options: RefineOptions, ranks: World) -> None:
     here = node(ranks)
     if start is not None:
         say_need(terms.need, here.n_workers, together=ranks.size == 1)
-    with _image_memory(options, ranks, terms) as memory, contextlib.ExitStack() as stack:
+    with (
+        _image_memory(options, ranks, terms) as memory,
+        lock or contextlib.nullcontext(),
+        contextlib.ExitStack() as stack,
+    ):
         worker = RefineWorker(terms.layout, memory)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
@@ -84,19 +103,28 @@ def refine(options: RefineOptions, ranks: World) -> None:
             assert ranks.comm is not None
             serve(ranks.comm, worker, n_lanes)
         elif ranks.comm is None or ranks.size == 1:
-            _master(start, InlineCrew(worker, n_lanes))
+            _master(start, InlineCrew(worker, n_lanes), ending)
         else:
-            _master(start, MPICrew(ranks.comm, n_lanes))
+            _master(start, MPICrew(ranks.comm, n_lanes), ending)
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)
 
 
-def _master(start: Start, crew: Crew) -> None:
+def _master(start: Start, crew: Crew, ending: Ending) -> None:
     began = time.perf_counter()
+    ended = False
     with OutputWriter() as writer:
-        Refinement(start, crew, writer, shlex.join(sys.argv)).run()
+        refinement = Refinement(start, crew, writer, shlex.join(sys.argv), ending.asked)
+        try:
+            refinement.run()
+        except EndAsked:
+            ended = True
     crew.close()
+    if ended:
+        line = shlex.join(["relion-mpi", "refine3d", "--continue", str(refinement.last_optimiser)])
+        log.warning("saved; go on with: %s", line)
+        return
     log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
 
 

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.backend import volumes_that_fit
 from relion_mpi.core.progress import Progress
 from relion_mpi.core.timing import Stopwatch
 from relion_mpi.dataset.particles import particles_blocks
-from relion_mpi.estep.initial_noise import MAX_PARTICLES, initial_sigma2_noise
+from relion_mpi.dataset.quarantine import Quarantine
+from relion_mpi.estep.initial_noise import MAX_PARTICLES, halved_averages, initial_sigma2_noise
 from relion_mpi.estep.plan import HalfPlan, Plan
-from relion_mpi.fourier.half_ball import n_kept
-from relion_mpi.fourier.masks import lowpass, lowpass_profile
-from relion_mpi.fourier.shells import padded_size
 from relion_mpi.model.state import Accuracy
-from relion_mpi.model.statistics import Statistics
-from relion_mpi.mstep.maximise import MaximisationOptions, maximise_halves, symmetrised
-from relion_mpi.mstep.parameters import update_parameters
-from relion_mpi.mstep.solvent import flatten
 from relion_mpi.refine.background import warn_of_background
+from relion_mpi.refine.continuing import particle_columns
+from relion_mpi.refine.ending import EndAsked
 from relion_mpi.refine.hidden import ExpectationTasks, HiddenVariables, particle_batch
+from relion_mpi.refine.maximisation import maximisation
 from relion_mpi.refine.messages import (
     AccuracyTask,
     LoadReferences,
@@ -32,8 +28,9 @@ from relion_mpi.refine.messages import (
     Setup,
     StartExpectation,
 )
-from relion_mpi.refine.pipeline_control import end_if_asked
-from relion_mpi.refine.record import IterationRecord
+from relion_mpi.refine.outputs.names import OutputNames
+from relion_mpi.refine.record import IterationRecord, RunState
+from relion_mpi.refine.reduction import reduced_sums
 from relion_mpi.refine.schedule import resolution_from_ssnr
 from relion_mpi.refine.start import start_spectra
 from relion_mpi.refine.table import IterationTable
@@ -42,10 +39,15 @@ from relion_mpi.sampling.perturbation import next_perturbation
 from relion_mpi.sampling.translations import make_translation_grid
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from relion_mpi.estep.accuracy import AccuracyResult
     from relion_mpi.estep.initial_noise import PowerSums
+    from relion_mpi.estep.plan import BatchResult
+    from relion_mpi.model.statistics import Statistics
     from relion_mpi.mstep.maximise import Maximised
-    from relion_mpi.parallel.crew import Crew
+    from relion_mpi.parallel.crew import Crew, Stop
+    from relion_mpi.refine.messages import BatchAnswer
     from relion_mpi.refine.outputs.writer import OutputWriter
     from relion_mpi.refine.start import Start
     from relion_mpi.sampling.orientations import OrientationGrid
@@ -68,28 +70,57 @@ class Refinement:
         Takes the records of iterations.
     command_line
         For the files' headers.
+    stop
+        Asked before each batch is handed out whether the run is to end; None for never.
     """
 
-    def __init__(self, start: Start, crew: Crew, writer: OutputWriter, command_line: str) -> None:
+    def __init__(
+        self,
+        start: Start,
+        crew: Crew,
+        writer: OutputWriter,
+        command_line: str,
+        stop: Stop | None = None,
+    ) -> None:
         self.options, self.particles = start.options, start.particles
         self.group, self.images = start.group, start.images
         self.model, self.schedule = start.model, start.schedule
         self.solvent, self.inner = start.solvent, start.inner
         self.crew, self.writer, self.command_line = crew, writer, command_line
+        self.stop = stop or (lambda: False)
         self.iteration = 0
+        self.last_optimiser = start.options.continue_
+        self._names_sha256 = start.names_sha256
         self.batches = start.batches
+        out = self.options.o
+        self.quarantine = Quarantine(
+            self.particles, out.with_name(f"{out.name}_quarantine.star")
+        )
         self._allowance = start.limits, start.predicted_bytes, start.mstep_bytes
         self.watch = Stopwatch()
         self.table = IterationTable()
         self._random = np.random.default_rng([self.options.random_seed, 1])
+        if start.saved is not None:
+            self.iteration = start.saved.iteration
+            self._random.bit_generator.state = start.saved.run.random
+            self.quarantine.flags[:] = start.saved.run.particles["left_out"]
 
     def run(self) -> None:
-        """Refine until convergence or --auto_iter_max, and write the final files."""
+        """Refine until convergence or --auto_iter_max, and write the final files.
+
+        Raises
+        ------
+        EndAsked
+            `stop` said so; all up to the last complete iteration is with the writer.
+        """
         self._set_up_workers()
-        self._estimate_noise()
-        start_spectra(self.model, self.options)
-        self.writer.submit(self._record(self.iteration, self._orientations()))
+        if self.last_optimiser is None:
+            self._estimate_noise()
+            start_spectra(self.model, self.options)
+            self._submit(self.iteration, self._orientations())
         while self.iteration < self.options.auto_iter_max:
+            if self.stop():
+                raise EndAsked
             self.iteration += 1
             last = self.schedule.check_convergence()
             if last:
@@ -122,23 +153,36 @@ class Refinement:
         chosen = []
         for batch in self.batches:
             key = batch.half - 1, int(self.particles.optics_group[batch.particles[0]])
-            if taken.get(key, 0) < MAX_PARTICLES:
+            if taken.get(key, 0) < MAX_PARTICLES or self.images.compat.initial_noise:
                 taken[key] = taken.get(key, 0) + batch.particles.size
                 chosen.append((key, batch))
-        parts: dict[int, PowerSums] = {}
+        parts: dict[int, PowerSums | None] = {}
         tasks = [
             NoiseTask(particle_batch(self.particles, b.particles, k[0], b.index)) for k, b in chosen
         ]
-        self.crew.run(tasks, parts.__setitem__)
+
+        def take(index: int, answer: BatchAnswer[PowerSums]) -> None:
+            self._leave_out(chosen[index][1].particles, answer)
+            parts[index] = answer.value
+
+        self.crew.run(tasks, take)
+        self.quarantine.write()
+        self._count_particles()
         totals: dict[tuple[int, int], PowerSums] = {}
         for index, (key, _) in enumerate(chosen):
-            totals[key] = totals[key] + parts[index] if key in totals else parts[index]
+            part = parts[index]
+            if part is not None:
+                totals[key] = totals[key] + part if key in totals else part
+        compat = self.images.compat
+        averages = halved_averages(totals) if compat.initial_noise else {}
         for (h, g), sums in sorted(totals.items()):
             own_pixel = float(self.particles.optics.pixel_size_angst[g])
             half = self.model.halves[h]
-            half.sigma2_noise[g] = initial_sigma2_noise(sums, own_pixel, self.model.box_angst)
+            half.sigma2_noise[g] = initial_sigma2_noise(
+                sums, own_pixel, self.model.box_angst, average=averages.get(h), compat=compat
+            )
             mine = (self.particles.half == h + 1) & (self.particles.optics_group == g)
-            half.optics_particles[g] = mine.sum()
+            half.optics_particles[g] = (mine & (self.quarantine.flags == 0)).sum()
             mean, deviation = sums.background / sums.n_img
             if h == 0:
                 warn_of_background(self.particles.optics.name[g], mean, deviation)
@@ -175,9 +219,14 @@ class Refinement:
         with self.watch.span("E-step"):
             self._expectation()
         with self.watch.span("reduce"):
-            statistics, volumes = self._reduce(orientations.n_dir)
+            statistics, volumes = reduced_sums(
+                self.crew, model, self.particles.optics.n_groups, orientations.n_dir
+            )
         with self.watch.span("M-step"):
-            maximised = self._maximisation(volumes, statistics, is_cc=is_cc, last=last)
+            maximised = maximisation(
+                volumes, statistics, model, self.options, self.group.operators,
+                (self.solvent, self.inner), is_cc=is_cc, last=last,
+            )  # fmt: skip
         self._conclude(maximised, statistics, orientations, is_cc=is_cc, last=last, began=began)
 
     def _orientations(self) -> OrientationGrid:
@@ -242,93 +291,42 @@ class Refinement:
 
     def _expectation(self) -> None:
         hidden = HiddenVariables(self.particles, self.group.operators)
-        tasks = ExpectationTasks(self.particles, self.batches)
-        label = f"iteration {self.iteration}"
+        tasks = ExpectationTasks(self.particles, self.batches, self.quarantine.flags)
+        label, answered = f"iteration {self.iteration}", list[int]()
         with Progress(self.particles.n_particles, label) as progress:
 
-            def take(index: int, result: Any) -> None:
+            def take(index: int, answer: BatchAnswer[BatchResult]) -> None:
                 rows = self.batches[index].particles
-                hidden.take(rows, result)
+                kept = self._leave_out(rows, answer)
+                if answer.value is not None:
+                    hidden.take(kept, answer.value)
                 progress.update(rows.size)
                 self.writer.check()  # a full disk ends the run now, not after the iteration
-                end_if_asked(self.options.pipeline_control)
+                answered.append(index)
 
-            self.crew.run(tasks, take)
+            self.crew.run(tasks, take, self.stop)
+        if len(answered) < len(tasks):
+            raise EndAsked
+        self.quarantine.write()
+        self._count_particles()
         self.changes = hidden.changes()
 
-    def _reduce(self, n_dir: int) -> tuple[list[Statistics], list[Any]]:
-        """Collect the sums of both half-sets in float64."""
-        model, optics = self.model, self.particles.optics
-        size = padded_size(model.current_size // 2, model.padding)
-        volume_shape = (model.n_class, n_kept(size), 3)
-        statistics = [
-            Statistics.empty(
-                optics.n_groups, model.n_shell, half.scale.size, model.n_class, n_dir
+    def _leave_out(self, rows: NDArray[np.int64], answer: BatchAnswer[Any]) -> NDArray[np.int64]:
+        """Note which images of a batch are unusable; return the rows of the others."""
+        if answer.flags is not None:
+            self.quarantine.add(rows, answer.flags)
+        return self.quarantine.kept(rows)
+
+    def _count_particles(self) -> None:
+        """Count the particles of each group that are not left out."""
+        p = self.particles
+        for h, half in enumerate(self.model.halves):
+            mine = (p.half == h + 1) & (self.quarantine.flags == 0)
+            half.group_particles = np.bincount(
+                p.scale_group[mine], minlength=half.group_particles.size
             )
-            for half in model.halves
-        ]
-        shapes: list[tuple[int, ...]] = []
-        for mine in statistics:
-            shapes += [volume_shape, mine.packed().shape]
-        arrays = self.crew.reduce(shapes)
-        for mine, vector in zip(statistics, arrays[1::2], strict=True):
-            mine.fill_from(vector)
-        return statistics, arrays[0::2]
 
-    # Maximisation
-
-    def _maximisation(
-        self, volumes: list[Any], statistics: list[Statistics], *, is_cc: bool, last: bool
-    ) -> Maximised:
-        model, options = self.model, self.options
-        r_max = model.current_size // 2
-        operators, geometry = self.group.operators, (model.box_size, r_max, model.padding)
-        backend = volumes_that_fit(
-            "cpu" if options.gpu is None else "gpu", *geometry,
-            skip_gridding=options.skip_gridding, n_operators=operators.shape[0],
-        )  # fmt: skip
-        sums = []
-        while volumes:  # each reduced volume is freed as soon as it is symmetrised
-            sums.append(symmetrised(volumes.pop(0)[0], operators, *geometry, backend))
-        switches = MaximisationOptions(
-            tau2_fudge=options.tau2_fudge,
-            skip_gridding=options.skip_gridding,
-            join_below_angst=options.low_resol_join_halves,
-            fsc_mask=self.solvent if options.solvent_correct_fsc else None,
-            random_seed=options.random_seed,
-        )
-        maximised = maximise_halves(
-            sums[0], sums[1], model.current_resolution, model.pixel_size_angst, switches, last=last
-        )
-        sums.clear()
-        backend.release()
-        for h, half in enumerate(model.halves):
-            update_parameters(
-                half, statistics[h], model.box_size,
-                after_cc=is_cc, correct_norm=options.norm, correct_scale=options.scale,
-            )  # fmt: skip
-            spectra = maximised.joined[1] if maximised.joined else maximised.spectra[h]
-            half.fsc = maximised.fsc
-            half.tau2[0], half.sigma2[0] = spectra.tau2, spectra.sigma2
-            half.data_vs_prior[0], half.coverage[0] = spectra.data_vs_prior, spectra.coverage
-            if not last:
-                self._take_map(h, maximised, is_cc=is_cc)
-        return maximised
-
-    def _take_map(self, h: int, maximised: Maximised, *, is_cc: bool) -> None:
-        """Make a half-set's new map the next reference."""
-        model, options, half = self.model, self.options, self.model.halves[h]
-        volume = maximised.maps[h]
-        if is_cc and options.ini_high > 0:
-            # Cross-correlation says little about high resolution: stay at the reference's.
-            volume = lowpass(volume, model.pixel_size_angst, options.ini_high)
-            cutoff = model.box_angst / options.ini_high
-            damp = lowpass_profile(np.arange(model.n_shell, dtype=float), cutoff) ** 2
-            half.tau2[0] *= damp
-            half.data_vs_prior[0] *= damp
-        if options.flatten_solvent:
-            volume = flatten(volume, self.solvent, self.inner)
-        half.maps[0] = volume
+    # The end of an iteration
 
     def _conclude(
         self,
@@ -351,22 +349,21 @@ class Refinement:
         else:
             schedule.note_resolution(model.current_resolution, model.current_resolution)
         with self.watch.span("write"):
-            self.writer.submit(
-                self._record(None if last else self.iteration, orientations, maximised)
-            )
+            self._submit(None if last else self.iteration, orientations, maximised)
         self.watch.add("total", time.perf_counter() - began)
         self.table.line(
             self.iteration, model, schedule, statistics, self.watch.as_dict(), self.crew.timings()
         )
 
-    def _record(
+    def _submit(
         self,
         iteration: int | None,
         orientations: OrientationGrid,
         maximised: Maximised | None = None,
-    ) -> IterationRecord:
-        """Freeze everything the files of an iteration say."""
-        return IterationRecord(
+    ) -> None:
+        """Freeze everything the files of an iteration say and hand it to the writer."""
+        columns = particle_columns(self.particles) | {"left_out": self.quarantine.flags.copy()}
+        record = IterationRecord(
             root=self.options.o,
             iteration=iteration,
             options=self.options,
@@ -380,4 +377,8 @@ class Refinement:
             joined_map=maximised.joined[0] if maximised and maximised.joined else None,
             unfiltered=maximised.unfiltered if maximised else None,
             timings=self.watch.as_dict(),
+            run=RunState(columns, self._names_sha256, self._random.bit_generator.state),
         )
+        self.writer.submit(record)
+        if iteration is not None:
+            self.last_optimiser = OutputNames(self.options.o, iteration).optimiser()

@@ -150,8 +150,6 @@ def say_what_has_no_effect(line: Any) -> None:
 
 def _refuse_other_programs(line: Any) -> None:
     """Refuse by name what is no auto-refine at all; single options would be misleading then."""
-    if line.continue_ is not None:
-        raise InputError(f"--continue: {ROWS['--continue'].note}")
     if line.auto_refine:
         return
     if line.denovo_3dref or line.sgd:

@@ -49,7 +49,7 @@ _HELIX = "helices are not refined: run this line with relion_refine"
 _TOMO = "tomograms and subtomograms are not refined: run this line with relion_refine"
 _BODIES = "multi-body refinement is not there: run this line with relion_refine"
 _BLUSH = "Blush regularisation is not there: leave it out for the ordinary prior"
-_CONTINUE = "runs cannot be continued yet: start anew with a line that has --i, --ref and --o"
+_FORCE = "a run ends by itself: leave it out, or end it by --auto_iter_max"
 _PRIOR = "there is no prior on orientations but that of auto-refine's local searches: leave it out"
 _SPLIT = "half-sets are always split by particle and kept apart: leave it out"
 _DEBUG = "it is for RELION's developers: leave it out"
@@ -63,6 +63,7 @@ _SCRATCH = "particles are read where they are, and kept in memory as far as they
 
 _HONOURED = (
     Row("--i", Fate.HONOURED, None),
+    Row("--continue", Fate.HONOURED, None),
     Row("--o", Fate.HONOURED, None),
     Row("--ref", Fate.HONOURED, None),
     Row("--auto_refine", Fate.HONOURED, False, "Needed: auto-refine is what there is for now"),
@@ -174,7 +175,7 @@ def _refused(note: str, **defaults: bool | str | None) -> tuple[Row, ...]:
 
 
 _REFUSED = (
-    *_refused(_CONTINUE, continue_=None, force_converge=False, join_random_halves=False),
+    *_refused(_FORCE, force_converge=False),
     *_refused(
         _MANY_CLASSES, K="1", fast_subsets=False, center_classes=False, auto_sampling=False,
         class_inactivity_threshold="0",
@@ -216,7 +217,9 @@ _REFUSED = (
         relax_sym="", limit_tilt="-91", only_sample_tilt=False,
     ),
     *_refused(_PSI, psi_step="-1"),
-    *_refused(_SPLIT, always_join_random_halves=False, use_all_data=False),
+    *_refused(
+        _SPLIT, join_random_halves=False, always_join_random_halves=False, use_all_data=False
+    ),
     *_refused(
         "references are always taken to be CTF-corrected, RELION 5's default: leave it out",
         ctf_uncorrected_ref=False,

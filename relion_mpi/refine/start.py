@@ -18,8 +18,10 @@ from relion_mpi.estep.plan import ImageOptions
 from relion_mpi.fourier.masks import half_transform_radius, lowpass
 from relion_mpi.fourier.shells import round_half_away
 from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.model.compat import NAMES
 from relion_mpi.model.state import Accuracy, HalfModel, Model
 from relion_mpi.refine.batch_size import batch_size_for
+from relion_mpi.refine.continuing import names_sha256, restore_particles, saved_to_continue
 from relion_mpi.refine.fit_checks import (
     check_combination,
     check_output_root,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from relion_mpi.dataset.batches import Batch
     from relion_mpi.dataset.particles import Particles
     from relion_mpi.geometry.symmetry import PointGroup
+    from relion_mpi.refine.checkpoint import Saved
     from relion_mpi.refine.options import RefineOptions
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,8 @@ class Start:
     solvent, inner : masks
     images : how images are treated
     batches : of particles, the same in every iteration
+    names_sha256 : checksum of the image names
+    saved : the state to go on from, where a run is continued
     gpu : how all this fits a GPU, where the work is done on one
     """
 
@@ -72,6 +77,8 @@ class Start:
     inner: NDArray[np.float64] | None
     images: ImageOptions
     batches: list[Batch]
+    names_sha256: str
+    saved: Saved | None = None
     gpu: GpuFit | None = None
 
     @property
@@ -110,19 +117,19 @@ def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
         log.info("--random_seed %d was drawn", options.random_seed)
     check_combination(options)
     check_output_root(options.o)
+    saved = None if options.continue_ is None else saved_to_continue(options)
     group = point_group(options.sym)
     particles = read_particles(options.i)
     box_size = int(particles.optics.box_size[0])
     pixel_size = float(particles.optics.pixel_size_angst[0])
     options = fitted_to_particles(options, particles)
-    log.info("%s", assign_half_sets(particles, options.random_seed))
-    reference = load_reference(options, box_size, pixel_size)
-    if options.ini_high > 0:
-        reference = lowpass(reference, pixel_size, options.ini_high)
+    if saved is None:
+        log.info("%s", assign_half_sets(particles, options.random_seed))
+        model, schedule = _beginning(options, particles, group)
+    else:
+        restore_particles(particles, saved)
+        model, schedule = saved.model, saved.schedule
     solvent, inner = solvent_masks(options, box_size, pixel_size, options.particle_diameter)
-    schedule = _schedule(options, pixel_size)
-    grid = make_orientation_grid(options.healpix_order, group, oversampling=options.oversampling)
-    model = _model(options, particles, reference, grid.n_dir)
     size = options.batch or batch_size_for(
         particles.n_particles, box_size, on_gpu=options.gpu is not None
     )
@@ -131,8 +138,21 @@ def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
         size = gpu.job.batch_size
     return Start(
         options, particles, group, model, schedule, solvent, inner, image_options(options),
-        make_batches(particles, size, options.random_seed), gpu,
+        make_batches(particles, size, options.random_seed), names_sha256(particles), saved, gpu,
     )  # fmt: skip
+
+
+def _beginning(
+    options: RefineOptions, particles: Particles, group: PointGroup
+) -> tuple[Model, Schedule]:
+    """Make the model and the sampling of a new run."""
+    box_size = int(particles.optics.box_size[0])
+    pixel_size = float(particles.optics.pixel_size_angst[0])
+    reference = load_reference(options, box_size, pixel_size)
+    if options.ini_high > 0:
+        reference = lowpass(reference, pixel_size, options.ini_high)
+    grid = make_orientation_grid(options.healpix_order, group, oversampling=options.oversampling)
+    return _model(options, particles, reference, grid.n_dir), _schedule(options, pixel_size)
 
 
 def _fitted_to_gpu(
@@ -166,6 +186,7 @@ def image_options(options: RefineOptions) -> ImageOptions:
         adaptive_fraction=options.adaptive_fraction,
         max_significants=max(options.maxsig, 0),
         random_seed=options.random_seed,
+        compat=NAMES[options.compat],
     )
 
 

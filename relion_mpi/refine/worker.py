@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relion_mpi.backend import select_backend
 from relion_mpi.dataset.image_cache import ImageCache, nothing_kept
+from relion_mpi.dataset.pixel_checks import check_pixels
 from relion_mpi.dataset.stacks import StackReader
 from relion_mpi.estep.accuracy import expected_accuracy
 from relion_mpi.estep.expectation import Expectation
@@ -15,6 +17,7 @@ from relion_mpi.estep.sums import HalfSums
 from relion_mpi.parallel.shared_memory import no_memory
 from relion_mpi.refine.messages import (
     AccuracyTask,
+    BatchAnswer,
     ExpectationTask,
     LoadReferences,
     NoiseTask,
@@ -42,6 +45,14 @@ LANES = {"cpu": 1, "gpu": 2}
 """Batches that a worker does at once: a GPU computes one while the host looks at the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What `prepare` hands to `work`; no value if no particle of the batch can be used."""
+
+    flags: NDArray[np.uint8] | None
+    value: Prepared | NDArray[np.floating[Any]] | None
+
+
 class RefineWorker:
     """`relion_mpi.parallel.crew.Worker` of a refinement; serves batches of either half-set.
 
@@ -65,6 +76,7 @@ class RefineWorker:
         self._expectation: Expectation | None = None
         self._sums: list[HalfSums] = []
         self._warned_bytes = 0
+        self._n_iterations = 0
 
     def begin(self, message: Any, arrays: dict[str, NDArray[Any]]) -> None:
         """Take a broadcast of the master."""
@@ -88,6 +100,7 @@ class RefineWorker:
                 self._expectation = Expectation(self._backend, plan, self._references)
             case StartExpectation(plan):
                 assert self._backend is not None
+                self._n_iterations += 1
                 self._expectation = Expectation(self._backend, plan, self._references)
                 self._sums = [
                     HalfSums(self._backend, plan, h) for h in range(len(plan.halves))
@@ -116,11 +129,11 @@ class RefineWorker:
         if self._pins is not None:
             self._pins.unpin_all()
 
-    def _release(self) -> None:
+    def _release(self, room_bytes: int = 0) -> None:
         """Free references and sums: the next ones, or the master's M-step, need the memory."""
         assert self._backend is not None
         self._sums, self._references, self._expectation = [], [], None
-        self._backend.forget()
+        self._backend.forget(room_bytes)
 
     def memory_used(self) -> int:
         """Return the most bytes of a GPU's memory that were held; 0 without one."""
@@ -137,18 +150,28 @@ class RefineWorker:
                 used / GIB, predicted / GIB,
             )  # fmt: skip
 
-    def prepare(self, task: Any) -> Prepared | NDArray[np.floating[Any]] | None:
-        """Read the images of a task, and do what of its work needs no device."""
+    def prepare(self, task: Any) -> _Ready | None:
+        """Read the images of a task, check them, and do what of its work needs no device."""
         if isinstance(task, AccuracyTask):
             return None
         assert self._backend is not None
-        assert self._images is not None
         self._backend.attach()  # pinned memory belongs to a device
-        images = self._read(task.batch)
-        if not isinstance(task, ExpectationTask):
-            return images
+        batch, flags = task.batch, None
+        keep = task.keep if isinstance(task, ExpectationTask) else None
+        if keep is not None and not keep.any():
+            return _Ready(None, None)
+        images = self._read(batch)
+        if isinstance(task, NoiseTask) or self._n_iterations == 1:
+            # Once is enough: from then on the master says which particles to leave out.
+            flags = check_pixels(images)
+            if flags.any():
+                keep = flags == 0 if keep is None else keep & (flags == 0)
+        if keep is not None:
+            batch, images = batch.part(keep), images[keep]
+        if not batch.n_img or isinstance(task, NoiseTask):
+            return _Ready(flags, images if batch.n_img else None)
         assert self._expectation is not None
-        return self._expectation.prepare(task.batch, images)
+        return _Ready(flags, self._expectation.prepare(batch, images))
 
     def _read(self, batch: ParticleBatch) -> NDArray[np.floating[Any]]:
         assert self._images is not None
@@ -159,19 +182,23 @@ class RefineWorker:
         assert self._backend is not None
         self._backend.attach()
         match task:
+            case ExpectationTask() | NoiseTask() if prepared.value is None:
+                return BatchAnswer(prepared.flags, None)
             case ExpectationTask(batch):
                 assert self._expectation is not None
-                return self._expectation.run(prepared, self._sums[batch.half])
+                found = self._expectation.run(prepared.value, self._sums[batch.half])
+                return BatchAnswer(prepared.flags, found)
             case AccuracyTask(batch, class_index):
                 assert self._expectation is not None
                 return expected_accuracy(self._expectation, batch, class_index)
             case NoiseTask(batch):
                 setup = self._setup
                 assert setup is not None
-                return power_sums(
-                    prepared, setup.optics, batch.optics_group, setup.box_angst, setup.n_shell,
-                    setup.images,
+                power = power_sums(
+                    prepared.value, setup.optics, batch.optics_group, setup.box_angst,
+                    setup.n_shell, setup.images,
                 )  # fmt: skip
+                return BatchAnswer(prepared.flags, power)
             case _:
                 msg = f"the worker does not know {type(task).__name__}"
                 raise TypeError(msg)
@@ -183,8 +210,6 @@ class RefineWorker:
         self._references = []
         while self._sums:
             arrays += self._sums.pop(0).arrays()
-        self._release()
-        assert self._backend is not None
         assert self._setup is not None
-        self._backend.make_room(self._setup.mstep_bytes)
+        self._release(self._setup.mstep_bytes)
         return arrays

@@ -36,6 +36,7 @@ FOREIGN = {
     "--cpus-per-task": "sbatch",
     "--force-reinstall": "pip",
     "--no-binary": "pip",
+    "--signal": "sbatch",
     "--strict-markers": "pytest",
     "--with-mpi": "pytest-mpi",
 }

@@ -63,11 +63,8 @@ class CPUBackend:
     def synchronise(self) -> None:
         """Need nothing: everything here is done when it returns."""
 
-    def forget(self) -> None:
+    def forget(self, room_bytes: int = 0) -> None:
         """Keep nothing."""
-
-    def make_room(self, n_bytes: int) -> None:
-        """Hold nothing."""
 
     def memory_used(self) -> int:
         """Use no device's memory."""

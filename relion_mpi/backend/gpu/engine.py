@@ -122,18 +122,16 @@ class GPUBackend:
             self._free()
         return loaded
 
-    def forget(self) -> None:
-        """Drop what was kept for an iteration; its references and sums are the caller's."""
+    def forget(self, room_bytes: int = 0) -> None:
+        """Drop what was kept for an iteration; its references and sums are the caller's.
+
+        What is not in use is given back if less than room_bytes is free on the device. Not always:
+        to take it again costs a good part of a second.
+        """
         self._geometries.clear()
         self._grids.clear()
         self._noise.clear()
-
-    def make_room(self, n_bytes: int) -> None:
-        """Give back what is not in use, if less than this is free on the device.
-
-        Not always: to take it again costs a good part of a second.
-        """
-        if cp.cuda.runtime.memGetInfo()[0] < n_bytes + RESERVE_BYTES:
+        if room_bytes and cp.cuda.runtime.memGetInfo()[0] < room_bytes + RESERVE_BYTES:
             for scratch in self._scratches:
                 scratch.clear()
             self._free()

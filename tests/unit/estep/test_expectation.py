@@ -103,7 +103,7 @@ def test_sums_do_not_depend_on_how_particles_are_batched():
     for order in ([0, 1, 2, 3, 4, 5], [4, 2, 5, 0, 3, 1]):
         sums = HalfSums(estep.backend, estep.plan, 0)
         for i in order:
-            one = estep.prepare(particles.part(i, i + 1), images[i : i + 1])
+            one = estep.prepare(particles.part(slice(i, i + 1)), images[i : i + 1])
             estep.run(one, sums)
         found.append(sums.arrays())
     for a, b in zip(*found, strict=True):

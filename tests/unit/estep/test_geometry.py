@@ -8,6 +8,7 @@ from relion_mpi.estep.geometry import (
     components_per_pixel,
     image_geometry,
     model_shells,
+    without_cropped_row,
 )
 from relion_mpi.estep.plan import ImageOptions
 from relion_mpi.fourier.shells import pixels_per_shell
@@ -109,3 +110,17 @@ def test_aberrations_are_those_of_the_optics_and_pixels_at_hand():
             assert phases[-1].size == geometry.n_pix
     assert not np.allclose(phases[0], phases[1])
     assert phases[3] is None
+
+
+def test_a_cropped_transform_lacks_the_row_of_the_last_negative_frequency():
+    whole = image_geometry(optics_groups(), 0, 32, 3.0, 16, 12)
+    cropped = without_cropped_row(whole)
+    lost = (whole.power_shell >= 0) & (cropped.power_shell < 0)
+    # Of shell 8 the pixels (1, -8) and (2, -8): RELION counts 22 instead of 24.
+    assert np.argwhere(lost).tolist() == [[24, 1], [24, 2]]
+    assert (whole.power_shell[lost] == 8).all()
+
+
+def test_a_transform_that_is_not_cropped_lacks_nothing():
+    whole = image_geometry(optics_groups(), 0, 32, 3.0, 32, 12)
+    assert without_cropped_row(whole) is whole

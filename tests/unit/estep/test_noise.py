@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 from factories.optics import optics_groups
 
-from relion_mpi.estep.initial_noise import initial_sigma2_noise, power_sums
+from relion_mpi.estep.initial_noise import (
+    PowerSums,
+    halved_averages,
+    initial_sigma2_noise,
+    power_sums,
+)
 from relion_mpi.estep.noise_fill import noise_images
 from relion_mpi.estep.plan import ImageOptions
 from relion_mpi.fourier.shells import half_transform_shells
+from relion_mpi.model.compat import RELION3
 
 BOX, N_SHELL = 32, 17
 
@@ -100,3 +106,22 @@ def test_a_finer_pixel_size_maps_onto_the_models_shells():
     assert np.flatnonzero(sums.power == 0).tolist() == [1, 5]
     sigma2 = initial_sigma2_noise(sums, 1.5, 96.0)
     assert (sigma2 > 0).all()
+
+
+def test_relion_s_first_noise_counts_the_duplicated_column():
+    options = ImageOptions(particle_diameter_angst=1000.0, zero_mask=False, compat=RELION3)
+    images = white(3, 1.0).astype(np.float64)
+    found = power_sums(images, optics_groups(), 0, BOX * 3.0, N_SHELL, options).power
+    power = (np.abs(np.fft.rfft2(images)) ** 2).sum(axis=0) / BOX**4
+    # Shell 1 of the half transform: (1, 0), (1, 1), (1, -1), (0, 1) and (0, -1).
+    expected = (power[0, 1] + power[1, 1] + power[-1, 1] + power[1, 0] + power[-1, 0]) / 5
+    np.testing.assert_allclose(found[1], expected)
+
+
+def test_relion_s_half_sets_share_one_average():
+    def sums(value, n):
+        return PowerSums(np.ones(N_SHELL), np.full((4, 4), value * n), n, np.zeros(2))
+
+    found = halved_averages({(0, 0): sums(1.0, 2), (0, 1): sums(3.0, 2), (1, 0): sums(5.0, 4)})
+    np.testing.assert_allclose(found[0], (2 + 6 + 20) / 2 / 4)
+    np.testing.assert_allclose(found[1], (2 + 6 + 20) / 2 / 4)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from relion_mpi.fourier.shells import pixels_per_shell
+from relion_mpi.model.compat import OWN, RELION3
 from relion_mpi.model.state import HalfModel
 from relion_mpi.model.statistics import Statistics
 from relion_mpi.mstep.parameters import fill_small, update_parameters
@@ -33,11 +34,11 @@ def statistics(n_group=4, n_optics=2):
     return sums
 
 
-def updated(sums=None, *, after_cc=False, norm=True, scale=True, model=None):
+def updated(sums=None, *, after_cc=False, norm=True, scale=True, model=None, compat=OWN):
     model = half() if model is None else model
     update_parameters(
         model, statistics() if sums is None else sums, BOX,
-        after_cc=after_cc, correct_norm=norm, correct_scale=scale,
+        after_cc=after_cc, correct_norm=norm, correct_scale=scale, compat=compat,
     )  # fmt: skip
     return model
 
@@ -117,3 +118,30 @@ def test_corrections_that_are_off_leave_their_values():
 def test_vanishing_noise_is_replaced_by_its_neighbour():
     assert fill_small(np.array([0.0, 2.0, 1e-20, 3.0, 0.0])).tolist() == [2, 2, 2, 3, 3]
     assert fill_small(np.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_relion_s_average_norm_is_over_the_kept_weight():
+    sums = statistics()
+    sums.class_weight[:] = 0.999 * 40
+    assert updated(sums, compat=RELION3).avg_norm == pytest.approx(44.0 / (0.999 * 40))
+    assert updated(sums).avg_norm == pytest.approx(44.0 / 40)
+
+
+def test_relion_3_has_no_smallest_variance_of_offsets():
+    sums = statistics()
+    sums.totals[0] = 40.0 * 2 * 0.5
+    assert updated(sums, compat=RELION3).sigma2_offset_angst2 == pytest.approx(0.5)
+    assert updated(sums).sigma2_offset_angst2 == 2.0
+
+
+def test_relion_clips_scales_around_the_median_of_all_groups():
+    def ratio(compat):
+        sums, model = statistics(n_group=5), half(n_group=5)
+        sums.cross[:], sums.power[:] = (100.0, 2.0, 0.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0, 0.0)
+        model.group_particles[:] = (10, 30, 0, 0, 0)
+        scale = updated(sums, model=model, compat=compat).scale
+        return scale[0] / scale[1]
+
+    # Three empty groups at 1 make the median 1 and the range 0.2 to 5; without them: 20 to 500.
+    assert ratio(RELION3) == pytest.approx(2.5)
+    assert ratio(OWN) == pytest.approx(5.0)

@@ -140,7 +140,6 @@ def test_a_refused_option_with_its_default_is_let_pass(words):
         ("--i p.star --o C/run --K 50 --grad --iter 200", "2D classification"),
         ("--i p.star --o C/run --ref r.mrc --K 4 --iter 25", "3D classification"),
         ("--i p.star --o I/run --grad --denovo_3dref --K 1", "an initial model"),
-        ("--continue R/run_it005_optimiser.star --o R/run_ct5", "--continue: runs cannot be"),
         ("--i p.star --o R/run --ref r.mrc --auto_refine", "add --split_random_halves"),
         ("--o R/run --ref r.mrc --auto_refine --split_random_halves", "--i is required"),
         ("--i p --o R/run --auto_refine --split_random_halves", "--ref is required"),
