@@ -102,7 +102,10 @@ def refine(options, folder):
             values = [0.0 if word == "-" else float(word) for word in words]
             rows.append((time.time(), dict(zip(COLUMNS, values, strict=True))))
     if process.wait():
-        sys.exit("".join(said))
+        # The launcher's own words come last and are many.
+        sys.stderr.write("".join(said))
+        told = [line for line in said if "rror" in line or "failed" in line]
+        sys.exit("the run failed:\n" + "".join(told))
     return rows, said
 
 
