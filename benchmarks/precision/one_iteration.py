@@ -27,8 +27,8 @@ from relion_mpi.io.star import read_star, write_star
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 STATES = {
-    "global_order_2": ["--healpix_order", 2, "--auto_local_healpix_order", 9],
-    "global_order_3": ["--healpix_order", 3, "--auto_local_healpix_order", 9],
+    "global_order_2": ["--healpix_order", 2, "--auto_local_healpix_order", 3],
+    "global_order_3": ["--healpix_order", 3, "--auto_local_healpix_order", 4],
     "local_order_5": ["--healpix_order", 5, "--offset_range", 2, "--offset_step", 1],
 }
 

@@ -18,8 +18,8 @@ class Limits:
     ----------
     score_bytes : scores of a group of images, for each thread that works
     slice_bytes : slices between being drawn and being multiplied, for each thread that works
-    tile_bytes : coarse slices kept for all batches, for each half-set; without room for all of
-        them they are drawn again for each batch
+    tile_bytes : coarse slices kept for all batches, for each half-set; those without room are drawn
+        again for each batch
     """
 
     score_bytes: int = 2**31
@@ -34,3 +34,8 @@ class Limits:
 def image_score_bytes(n_hyp: int, n_shift: int, itemsize: int) -> int:
     """Bytes of an image's coarse scores: cross and power terms, bits of shifts and a flag."""
     return n_hyp * ((n_shift + 1) * itemsize + 4 * ((n_shift + 31) // 32) + 1)
+
+
+def coarse_slice_bytes(n_coarse: int, itemsize: int) -> int:
+    """Bytes of a coarse slice: complex pixels and their power."""
+    return 3 * n_coarse * itemsize

@@ -18,12 +18,14 @@ log = logging.getLogger(__name__)
 
 GIB = 2.0**30
 BACKENDS = {"cpu": "relion_mpi.backend.cpu.engine", "gpu": "relion_mpi.backend.gpu.engine"}
-"""Name of a backend -> module with a `create(precision)` function."""
+"""Name of a backend -> module with a `create(precision, limits, deterministic=...)` function."""
 VOLUMES = {"cpu": "relion_mpi.backend.cpu.volumes", "gpu": "relion_mpi.backend.gpu.volumes"}
 """Name of a backend -> module with a `create()` function, for the M-step."""
 
 
-def select_backend(name: str, precision: str, limits: Limits | None = None) -> Backend:
+def select_backend(
+    name: str, precision: str, limits: Limits | None = None, *, deterministic: bool = False
+) -> Backend:
     """Make a backend.
 
     Parameters
@@ -34,6 +36,8 @@ def select_backend(name: str, precision: str, limits: Limits | None = None) -> B
         "float32" or "float64".
     limits
         Of a GPU backend's temporary arrays; the CPU's are small.
+    deterministic
+        The same bits from any order of batches; the CPU gives them in any case.
 
     Raises
     ------
@@ -41,7 +45,8 @@ def select_backend(name: str, precision: str, limits: Limits | None = None) -> B
         If there is no such backend or precision, or CuPy or a GPU is missing for "gpu".
     """
     _check(name)
-    backend: Backend = import_module(BACKENDS[name]).create(precision, limits)
+    made = import_module(BACKENDS[name]).create(precision, limits, deterministic=deterministic)
+    backend: Backend = made
     return backend
 
 
@@ -71,8 +76,12 @@ def volumes_that_fit(
     *,
     skip_gridding: bool,
     n_operators: int,
+    deterministic: bool = False,
 ) -> VolumeBackend:
     """Make the M-step's backend: that of the GPU where one is seen and has room, else the CPU's.
+
+    The last digits of both differ, so a deterministic choice asks whether a GPU of this kind has
+    room, whatever of it is free.
 
     Parameters
     ----------
@@ -84,10 +93,17 @@ def volumes_that_fit(
         Divide once instead of iterating.
     n_operators
         Of the point group.
+    deterministic
+        Decide by the kind of GPU.
+
+    Raises
+    ------
+    InputError
+        The GPU must be used, and too little of it is free.
     """
     if name != "gpu":
         return select_volumes(name)
-    from relion_mpi.backend.gpu.device import bytes_free, why_no_device
+    from relion_mpi.backend.gpu.device import bytes_free, room_of_kind, why_no_device
     from relion_mpi.backend.gpu.volume_memory import peak_bytes, too_large
 
     reason = why_no_device()
@@ -98,7 +114,14 @@ def volumes_that_fit(
             box_size, r_max, padding, skip_gridding=skip_gridding, n_operators=n_operators
         )
         free = bytes_free()
-        if need > free:
+        if deterministic and free < need <= room_of_kind():
+            msg = (
+                f"--deterministic: the M-step needs {need / GIB:.1f} GiB of the GPU, of which "
+                f"{free / GIB:.1f} are free, and the CPU's last digits differ; free memory of the "
+                "GPU, then --continue"
+            )
+            raise InputError(msg)
+        if need > (room_of_kind() if deterministic else free):
             reason = f"it needs {need / GIB:.1f} GiB of the GPU, {free / GIB:.1f} GiB are free"
     if reason:
         _say_once(f"The M-step is done on the CPU: {reason}")

@@ -45,12 +45,15 @@ class CacheLayout:
     n_img : int64 (n_batch,) images of each batch
     box : int64 (n_batch,) their box size
     is_half : bool (n_batch,) kept as float16, else as float32
+    rounded : images that are not kept are rounded to float16 as well: how many are kept depends on
+        the memory there is, and numbers must not
     """
 
     offset: NDArray[np.int64]
     n_img: NDArray[np.int64]
     box: NDArray[np.int64]
     is_half: NDArray[np.bool_]
+    rounded: bool = False
 
     @property
     def n_batch(self) -> int:
@@ -109,7 +112,7 @@ def make_layout(
     offset = np.concatenate([[0], np.cumsum(pages) * PAGE_BYTES])
     everything = CacheLayout(offset, n_img, box, is_half)
     n = everything.first_in(n_bytes)
-    return CacheLayout(offset[: n + 1], n_img[:n], box[:n], is_half[:n])
+    return CacheLayout(offset[: n + 1], n_img[:n], box[:n], is_half[:n], half)
 
 
 class ImageCache:
@@ -186,7 +189,7 @@ class ImageCache:
             The batch has another number of images in the layout.
         """
         if not 0 <= batch < self._n_batch:
-            return self._reader.read(stacks, sections)
+            return self._read_past(stacks, sections)
         layout = self._layout
         n_img, box = int(layout.n_img[batch]), int(layout.box[batch])
         if stacks.size != n_img:
@@ -196,7 +199,7 @@ class ImageCache:
         images = piece[: n_img * box * box * dtype.itemsize].view(dtype).reshape(n_img, box, box)
         if not self._flags[batch]:
             if not self._is_writable(piece):
-                return self._reader.read(stacks, sections)
+                return self._read_past(stacks, sections)
             self._reader.read(stacks, sections, images)
             _fence()
             self._flags[batch] = 1
@@ -206,6 +209,19 @@ class ImageCache:
             self._pin(piece)
         images.flags.writeable = False
         return images
+
+    def _read_past(
+        self, stacks: NDArray[np.int64], sections: NDArray[np.int64]
+    ) -> NDArray[np.floating[Any]]:
+        """Read images that are not kept."""
+        images = self._reader.read(stacks, sections)
+        if not self._layout.rounded or images.dtype == np.float16:
+            return images
+        with np.errstate(over="ignore"):
+            half = images.astype(np.float16)
+        if np.isinf(half).any():
+            self._reader.read(stacks, sections, half)  # names the image that is too bright
+        return half
 
     def _is_writable(self, piece: Bytes) -> bool:
         """Ask for the memory of a piece; once there is none, no more is asked for."""

@@ -134,14 +134,16 @@ def _shift_errors(
     geometry: ImageGeometry,
 ) -> NDArray[np.float64]:
     """Climb the ladder of shift errors, pixels (n_img,)."""
-    power = weight * np.abs(truth) ** 2
+    power = weight * (truth.real**2 + truth.imag**2)
     out = np.zeros(truth.shape[0])
     active, error = np.arange(out.size), 0.0
     while active.size:
         error += shift_step(error)
-        lever = np.where(along_y[active, None] == 1, geometry.y, geometry.x)
-        change = 2.0 - 2.0 * np.cos(2 * np.pi * error * lever / geometry.box_size)
-        done = ((power[active] * change).sum(axis=1) > P_VALUE) | (error >= MAX_SHIFT_PIX)
+        phase = 2 * np.pi * error / geometry.box_size * np.stack([geometry.x, geometry.y])
+        # Not a product by BLAS, whose last bits depend on its threads.
+        told = np.einsum("ip,kp->ik", power[active], 2.0 - 2.0 * np.cos(phase))
+        along = told[np.arange(active.size), along_y[active]]
+        done = (along > P_VALUE) | (error >= MAX_SHIFT_PIX)
         out[active[done]] = error
         active = active[~done]
     return out

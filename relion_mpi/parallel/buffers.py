@@ -77,9 +77,13 @@ def add_to_sum(comm: MPI.Intracomm, array: npt.NDArray[Any]) -> None:
     from mpi4py import MPI
 
     flat = array.reshape(-1)
+    # One buffer for all chunks: fresh memory for each costs as much as the conversion.
+    staging = np.empty(min(flat.size, _chunk_items()), dtype=np.float64)
     quiet.barrier(comm)
     for part in _parts(flat.size, _chunk_items()):
-        comm.Reduce(np.array(flat[part], dtype=np.float64), None, op=MPI.SUM, root=0)
+        chunk = staging[: part.stop - part.start]
+        np.copyto(chunk, flat[part])
+        comm.Reduce(chunk, None, op=MPI.SUM, root=0)
 
 
 def _chunk_items() -> int:

@@ -1,4 +1,8 @@
-"""Make a refinement fit a GPU: smaller temporary arrays, then smaller batches, or a refusal."""
+"""Make a refinement fit a GPU: smaller temporary arrays, then smaller batches, or a refusal.
+
+A deterministic one is made to fit the kind of GPU: what changes its last digits, all but the coarse
+slices that are kept, must not depend on the memory that happens to be free.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ class GpuFit:
         return self.need.maximisation <= self.room and not too_large(job.box_size, job.padding)
 
 
-def fit(room: int, job: GpuJob, n_sharing: int = 1) -> GpuFit:
+def fit(room: int, job: GpuJob, n_sharing: int = 1, of_kind: int = 0) -> GpuFit:
     """Choose limits and batch size for the memory there is.
 
     Parameters
@@ -56,6 +60,8 @@ def fit(room: int, job: GpuJob, n_sharing: int = 1) -> GpuFit:
         What is refined, with the batch size that is wanted.
     n_sharing
         Ranks at work on the GPU, for advice.
+    of_kind
+        Bytes that a rank alone on such a GPU may count on; for a deterministic job.
 
     Returns
     -------
@@ -67,10 +73,27 @@ def fit(room: int, job: GpuJob, n_sharing: int = 1) -> GpuFit:
     InputError
         Nothing fits; says what would.
     """
-    found = try_to_fit(room, job)
-    if found is not None:
-        return found
-    raise InputError(refusal(room, job, n_sharing))
+    found = try_to_fit(of_kind if job.deterministic else room, job)
+    if found is None:
+        raise InputError(refusal(of_kind if job.deterministic else room, job, n_sharing))
+    if job.deterministic:
+        return _with_less_kept(room, found, n_sharing)
+    return found
+
+
+def _with_less_kept(room: int, chosen: GpuFit, n_sharing: int) -> GpuFit:
+    """Keep fewer coarse slices until a choice fits: they are drawn again with the same bits."""
+    job, limits = chosen.job, chosen.limits
+    while (need := gpu_need(job, limits)).working > room:
+        if limits.tile_bytes <= SMALLEST_BYTES:
+            raise InputError(
+                f"--deterministic: on a GPU of this kind {_above(need.working)} GiB of its memory "
+                f"are needed a rank, but {_below(room)} GiB are free, and with less the last "
+                f"digits would be others; free memory of the GPU, start fewer ranks on it (now "
+                f"{n_sharing}), give a --batch below {job.batch_size}, or leave --deterministic out"
+            )
+        limits = replace(limits, tile_bytes=max(limits.tile_bytes // 2, SMALLEST_BYTES))
+    return GpuFit(job, limits, need, room)
 
 
 def try_to_fit(room: int, job: GpuJob) -> GpuFit | None:
@@ -216,6 +239,11 @@ def advice(room: int, job: GpuJob, n_sharing: int = 1) -> list[str]:
         less = replace(job, padding=padding)
         if fits(room, less):
             found.append(f"--pad {padding} ({_needs(less)})")
+            break
+    for m in range(1, len(job.searches)):
+        coarser = replace(job, searches=job.searches[:-m])
+        if fits(room, coarser):
+            found.append(f"--auto_local_healpix_order lower by {m} ({_needs(coarser)})")
             break
     single = replace(job, precision="float32")
     if job.precision == "float64" and fits(room, single):

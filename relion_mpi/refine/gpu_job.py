@@ -61,6 +61,7 @@ def gpu_job(
         noise_fill=not options.zero_mask,
         n_operators=n_operators,
         skip_gridding=options.skip_gridding,
+        deterministic=options.deterministic,
     )  # fmt: skip
 
 

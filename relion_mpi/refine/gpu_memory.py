@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.backend.gpu.device import CONTEXT_BYTES
 from relion_mpi.backend.gpu.volume_memory import peak_bytes
-from relion_mpi.backend.limits import TILE, image_score_bytes
+from relion_mpi.backend.limits import TILE, coarse_slice_bytes, image_score_bytes
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ PLAN_WORK = 1.0
 PLANS_KEPT = 2
 """Plans of a thread that are held at once: batches differ by one image, and the new plan comes
 before the old one goes."""
+EXACT_VOXEL = 24
+"""Bytes of a voxel of exact sums: three integers."""
 PHASE_WORK = 72
 """Bytes a shift and pixel while a table of phases is made, in float64."""
 
@@ -44,6 +46,7 @@ class GpuJob:
     n_optics : optics groups, each with tables of its own
     noise_fill : images are filled with noise outside the mask
     n_operators, skip_gridding : see `relion_mpi.backend.gpu.volume_memory.peak_bytes`
+    deterministic : sums are exact
     """
 
     box_size: int
@@ -60,6 +63,7 @@ class GpuJob:
     noise_fill: bool = False
     n_operators: int = 1
     skip_gridding: bool = True
+    deterministic: bool = False
 
     @property
     def shells(self) -> int:
@@ -160,7 +164,7 @@ def gpu_need(job: GpuJob, limits: Limits) -> GpuNeed:
     return GpuNeed(
         context=CONTEXT_BYTES,
         references=volumes * 2 * real,
-        sums=volumes * 4 * real,
+        sums=volumes * (EXACT_VOXEL if job.deterministic else 4 * real),
         loading=_loading(job),
         scratch=job.n_lanes * _scratch(job, limits),
         batch=job.n_lanes * _images(job),
@@ -216,12 +220,13 @@ def _images(job: GpuJob) -> int:
 
 
 def _coarse_slices(job: GpuJob, limits: Limits) -> int:
-    """Coarse slices of the exhaustive search that keeps most."""
+    """Coarse slices of the exhaustive search that keeps most: whole tiles, as many as fit."""
     kept = [0]
     for n_orient, image_size in job.searches:
-        n_bytes = job.n_class * n_orient * 3 * half_disc(image_size) * job.real
-        if n_bytes <= limits.tile_bytes:
-            kept.append(n_bytes)
+        one = coarse_slice_bytes(half_disc(image_size), job.real)
+        n_all = job.n_class * n_orient
+        fit = limits.tile_bytes // one
+        kept.append(one * (n_all if n_all <= fit else fit // TILE * TILE))
     return HALVES * job.n_optics * max(kept)
 
 

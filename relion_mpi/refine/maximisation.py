@@ -65,6 +65,7 @@ def maximisation(
     backend = volumes_that_fit(
         "cpu" if options.gpu is None else "gpu", *geometry,
         skip_gridding=options.skip_gridding, n_operators=operators.shape[0],
+        deterministic=options.deterministic,
     )  # fmt: skip
     sums = []
     while volumes:  # each reduced volume is freed as soon as it is symmetrised

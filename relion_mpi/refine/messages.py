@@ -22,7 +22,7 @@ class Setup:
     """Sent once: where images are and how they are treated, and what the work may use.
 
     `predicted_bytes` is the memory of a GPU that the work will need, `mstep_bytes` what the master
-    needs of it between two iterations.
+    needs of it between two iterations. `deterministic` is the option of that name.
     """
 
     stacks: tuple[MrcHeader, ...]
@@ -35,6 +35,7 @@ class Setup:
     limits: Limits
     predicted_bytes: int
     mstep_bytes: int
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class StartExpectation:
     """Sums are set to zero and batches of this plan follow."""
 
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class MoreBatchesFollow:
+    """The sums asked for next begin again from zero, and more batches of the same plan follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,15 @@ class RefineOptions:
         False, help="Keep particle images in memory in half precision",
         negate="--no-preread_half", group=RUN,
     )  # fmt: skip
+    checkpoint_minutes: float = option(
+        10.0, help="Within a long iteration, save what was done every so often for --continue; 0 "
+        "only when the run is asked to end", minimum=0, group=RUN,
+    )  # fmt: skip
+    deterministic: bool = option(
+        False, help="The same bits on any number of ranks and GPUs of one kind, and after any "
+        "interruption; without it the last digits vary on GPUs", negate="--no-deterministic",
+        group=RUN,
+    )  # fmt: skip
     batch: int = option(
         0, help="Particles per batch; 0 chooses from the box", minimum=0, group=RUN
     )

@@ -10,16 +10,35 @@ import pytest
 from relion_mpi.backend import select_backend
 
 BACKENDS = [
-    pytest.param(("cpu", "float32"), id="cpu-float32"),
-    pytest.param(("cpu", "float64"), id="cpu-float64"),
-    pytest.param(("gpu", "float32"), id="gpu-float32", marks=pytest.mark.gpu),
-    pytest.param(("gpu", "float64"), id="gpu-float64", marks=pytest.mark.gpu),
+    pytest.param(("cpu", "float32", False), id="cpu-float32"),
+    pytest.param(("cpu", "float64", False), id="cpu-float64"),
+    pytest.param(("gpu", "float32", False), id="gpu-float32", marks=pytest.mark.gpu),
+    pytest.param(("gpu", "float64", False), id="gpu-float64", marks=pytest.mark.gpu),
+    pytest.param(("gpu", "float32", True), id="gpu-float32-exact", marks=pytest.mark.gpu),
+    pytest.param(("gpu", "float64", True), id="gpu-float64-exact", marks=pytest.mark.gpu),
+]
+DETERMINISTIC = [
+    pytest.param(("cpu", "float32", True), id="cpu-float32"),
+    pytest.param(("cpu", "float64", True), id="cpu-float64"),
+    *(
+        pytest.param(("gpu", precision, True), id=f"gpu-{precision}", marks=pytest.mark.gpu)
+        for precision in ("float32", "float64", "tf32")
+    ),
 ]
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend(request):
-    name, precision = request.param
+    return made(*request.param)
+
+
+@pytest.fixture(scope="session", params=DETERMINISTIC)
+def deterministic(request):
+    """A backend whose sums are the same in any order."""
+    return made(*request.param)
+
+
+def made(name, precision, deterministic):
     if name == "gpu":
         if importlib.util.find_spec("cupy") is None:
             pytest.skip("CuPy is not installed")
@@ -27,7 +46,7 @@ def backend(request):
 
         if n_devices() == 0:
             pytest.skip("there is no CUDA device")
-    return select_backend(name, precision)
+    return select_backend(name, precision, deterministic=deterministic)
 
 
 @pytest.fixture(scope="session")

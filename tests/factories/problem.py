@@ -100,9 +100,12 @@ class Problem:
             self.optics,
         )  # fmt: skip
 
+    @property
+    def quanta(self):
+        return quanta_for(0.1 * self.n_img / self.sigma2.min())
+
     def new_sums(self, backend):
-        quanta = quanta_for(0.1 * self.n_img / self.sigma2.min())
-        return backend.new_sums(len(self.maps), self.grid.n_dir, self.r_max, 2, quanta)
+        return backend.new_sums(len(self.maps), self.grid.n_dir, self.r_max, 2, self.quanta)
 
     def search(self, backend, sums=None, local=None):
         """Run both passes: (best, moments or None)."""

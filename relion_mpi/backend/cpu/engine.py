@@ -214,7 +214,9 @@ class CPUBackend:
         return inverse.astype(self.dtype)
 
 
-def create(precision: str, limits: Limits | None = None) -> CPUBackend:
-    """Make the backend; its temporary arrays are small and need no limits."""
-    del limits
+def create(
+    precision: str, limits: Limits | None = None, *, deterministic: bool = False
+) -> CPUBackend:
+    """Make the backend: small temporary arrays without limits, and exact sums in any case."""
+    del limits, deterministic
     return CPUBackend(precision)

@@ -9,8 +9,9 @@ import cupy as cp
 import cupyx
 import numpy as np
 
+from relion_mpi.backend.gpu.coarse import job_offsets
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, block_for, blocks, group_size, product
-from relion_mpi.backend.protocol import Moments
+from relion_mpi.backend.protocol import HostSums, Moments
 from relion_mpi.fourier.half_ball import n_kept, row_starts
 from relion_mpi.fourier.shells import padded_size
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.project import References
     from relion_mpi.backend.gpu.scratch import Scratch
     from relion_mpi.backend.limits import Limits
+    from relion_mpi.backend.protocol import Quanta
 
 
 STAGING_VOXELS = 2**21
+WEIGHT_STEP = 2.0**-48
+"""Step of the exact sums of an image's weights; as in slices.cu."""
 
 
 @dataclass(slots=True)
@@ -32,37 +36,62 @@ class Sums:
 
     Attributes
     ----------
-    volume : real (n_class, size, size, size // 2 + 1, 4): real, imaginary, weight, unused
-    direction_weight : float64 (n_class, n_dir)
+    volume : real (n_class, size, size, size // 2 + 1, 4): real, imaginary, weight, unused; or for
+        exact sums int64 (..., 3), counted in steps
+    direction_weight : float64 (n_class, n_dir), or int64, counted in steps
+    quanta : these steps
     """
 
     volume: Any
     direction_weight: Any
+    quanta: Quanta
 
 
-def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, arithmetic: Arithmetic) -> Sums:
+def new_sums(
+    n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, arithmetic: Arithmetic
+) -> Sums:
     """Make empty sums."""
     size = padded_size(r_max, padding)
-    volume = cp.zeros((n_class, size, size, size // 2 + 1, 4), arithmetic.real)
-    return Sums(volume, cp.zeros((n_class, n_dir)))
+    last, kind = (3, np.int64) if arithmetic.exact else (4, arithmetic.real)
+    volume = cp.zeros((n_class, size, size, size // 2 + 1, last), kind)
+    return Sums(volume, cp.zeros((n_class, n_dir), arithmetic.added), quanta)
+
+
+def fetched(sums: Sums, arithmetic: Arithmetic) -> HostSums:
+    """Bring sums to the host: the voxels of the half ball, exact ones in float64."""
+    directions = sums.direction_weight.get()
+    if arithmetic.exact:
+        directions = directions * sums.quanta.share
+    return HostSums(packed(sums, arithmetic), directions)
 
 
 def packed(sums: Sums, arithmetic: Arithmetic) -> Any:
-    """Bring the voxels of the half ball to the host, real (n_class, n_kept, 3)."""
+    """Bring the voxels of the half ball to the host, float (n_class, n_kept, 3)."""
     n_class, size = sums.volume.shape[:2]
-    starts = cp.asarray(row_starts(size))
-    host = np.empty((n_class, n_kept(size), 3), arithmetic.real)
+    starts = row_starts(size)
+    planes = starts[::size]  # first entry of each plane
+    kind, steps = arithmetic.real, list[Any]()
+    if arithmetic.exact:
+        kind = np.dtype("f8")
+        steps = [np.float64(sums.quanta.data), np.float64(sums.quanta.weight)]
+    host = np.empty((n_class, n_kept(size), 3), kind)
+    n_slab = max(STAGING_VOXELS, int(np.diff(planes).max()))
     # Through pinned memory that is used again: to pin as much as the sums takes longer.
-    staging = cupyx.empty_pinned((STAGING_VOXELS, 3), arithmetic.real)
-    for volume, out in zip(sums.volume, host, strict=True):  # room for one class is enough
-        rows = cp.empty(out.shape, arithmetic.real)
-        arithmetic.kernel("pack", "pack")(
-            (size, size), (128,), (volume, starts, np.int32(size), rows)
-        )
-        for first in range(0, out.shape[0], STAGING_VOXELS):
-            part = rows[first : first + STAGING_VOXELS]
-            part.get(out=staging[: part.shape[0]])
-            out[first : first + STAGING_VOXELS] = staging[: part.shape[0]]
+    staging, rows = cupyx.empty_pinned((n_slab, 3), kind), cp.empty((n_slab, 3), kind)
+    on_device = cp.asarray(starts)
+    for volume, out in zip(sums.volume, host, strict=True):
+        z = 0
+        while z < size:
+            last = int(np.searchsorted(planes, planes[z] + n_slab, side="right")) - 1
+            n = int(planes[last] - planes[z])
+            arithmetic.kernel("pack", "pack")(
+                (size, last - z), (128,),
+                (volume, on_device, np.int32(z), np.int64(planes[z]), np.int32(size), *steps,
+                 rows),
+            )  # fmt: skip
+            rows[:n].get(out=staging[:n])
+            out[planes[z] : planes[last]] = staging[:n]
+            z = last
     return host
 
 
@@ -89,6 +118,7 @@ def accumulate(
     per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize))
     (phi,) = scratch.arrays("slices", ((min(n_slice, per_call), 2 * n_pix), real))
     summing = grid.fine_phases(geometry).summing
+    per_direction = (np.float64(1 / sums.quanta.share),) if arithmetic.exact else ()
     block = block_for(n_pix)
     n_chunk = blocks(n_pix, block)
     for first in range(0, n_slice, per_call):
@@ -101,14 +131,14 @@ def accumulate(
             (blocks(32 * n),), (BLOCK,),
             (slices, np.int64(n), weights, np.int32(n_column), np.int32(grid.host.n_orient),
              np.int32(grid.host.n_psi), np.int32(references.n_class), np.int32(grid.host.n_dir),
-             share, class_weight, shift_weight, sums.direction_weight),
+             share, class_weight, shift_weight, *per_direction, sums.direction_weight),
         )  # fmt: skip
-        per_block = group_size(n, n_chunk)
+        n_group, dealing = _dealt(slices, n_img, n_chunk, sums.quanta, arithmetic)
         arithmetic.kernel("accumulate", "accumulate")(
-            (blocks(n, per_block), n_chunk), (block,),
+            (n_group, n_chunk), (block,),
             (references.source, np.int64(references.length), np.int32(references.size),
              references.limit, np.int32(grid.host.n_orient), slices, np.int64(n),
-             np.int32(per_block), geometry.slice_x, geometry.slice_y, np.int32(n_pix),
+             *dealing, geometry.slice_x, geometry.slice_y, np.int32(n_pix),
              images.masked, images.unmasked, images.reference_ctf, images.data_ctf,
              images.weight_ctf, inv_sigma2, phi, share, sums.volume, moments),
         )  # fmt: skip
@@ -118,7 +148,23 @@ def accumulate(
          cross, power),
     )  # fmt: skip
     cross, power, class_weight, shift_weight = _columns(together.get(), n_img, widths)
+    if arithmetic.exact:
+        class_weight = class_weight.view(np.int64) * WEIGHT_STEP
+        shift_weight = shift_weight.view(np.int64) * WEIGHT_STEP
     return Moments(cross, power, class_weight, shift_weight, int(n_slice))
+
+
+def _dealt(
+    slices: Any, n_img: int, n_chunk: int, quanta: Quanta, arithmetic: Arithmetic
+) -> tuple[int, tuple[Any, ...]]:
+    """Deal slices to blocks in groups, or for exact sums by image: (blocks, arguments)."""
+    if not arithmetic.exact:
+        per_block = group_size(slices.shape[0], n_chunk)
+        return blocks(slices.shape[0], per_block), (np.int32(per_block),)
+    real = arithmetic.real
+    image = slices[:, 6 * real.itemsize // 4]  # after the rows of the rotation
+    offsets = job_offsets(cp.ascontiguousarray(image).view(np.int32), n_img)
+    return n_img, (offsets, real.type(1 / quanta.data), real.type(1 / quanta.weight))
 
 
 def _columns(together: Any, n_img: int, widths: tuple[int, ...]) -> list[Any]:

@@ -38,6 +38,7 @@ class Room:
     host, uuid, name : of the GPU
     n_sharing : ranks at work on it
     n_bytes : of each of them; the least that one of them was told
+    total_bytes : memory of the GPU
     """
 
     host: str
@@ -45,6 +46,7 @@ class Room:
     name: str
     n_sharing: int
     n_bytes: int
+    total_bytes: int = 0
 
 
 def bind_rank(text: str, ranks: World, *, master_too: bool = True) -> Binding | None:
@@ -111,7 +113,10 @@ def rooms(ranks: World, bound: Binding | None, leave_bytes: int = 0) -> list[Roo
     mine = None
     if bound is not None and (ranks.rank > 0 or ranks.size == 1):
         free = device.room(bound.n_sharing, leave_bytes)
-        mine = Room(socket.gethostname(), bound.info.uuid, bound.info.name, bound.n_sharing, free)
+        info = bound.info
+        mine = Room(
+            socket.gethostname(), info.uuid, info.name, bound.n_sharing, free, info.total_bytes
+        )
     found: dict[tuple[str, str], Room] = {}
     for one in roll_call.gather(ranks, mine):
         if one is not None:

@@ -163,7 +163,7 @@ def _select(
     cut = None
     if not is_cc:
         margin = math.log(n_hyp * n_shift) - math.log(NEGLIGIBLE)
-        weights = cp.zeros((n_img, N_BINS))
+        weights = cp.zeros((n_img, N_BINS), arithmetic.added)
         counts = cp.zeros((n_img, N_BINS), np.int32)
         arithmetic.kernel("coarse", "histogram")(
             columns, (BLOCK,),

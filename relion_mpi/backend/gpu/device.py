@@ -21,6 +21,9 @@ It depends on the driver and the GPU: 0.5 to 0.6 GiB were seen."""
 RESERVE_BYTES = 512 * 2**20
 """What of CONTEXT_BYTES, and of pieces too small to use, may still come after a rank began."""
 
+KIND_SHARE = 0.85
+"""Share of a GPU that what is decided by its kind may fill."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
@@ -269,6 +272,28 @@ def room(n_sharing: int = 1, leave_bytes: int = 0) -> int:
         Bytes, never negative.
     """
     return max(bytes_free(n_sharing) - leave_bytes // max(n_sharing, 1), 0) + CONTEXT_BYTES
+
+
+def room_of_kind(total_bytes: int = 0) -> int:
+    """Return what a refinement may count on in every GPU of a kind, its context included.
+
+    What is decided by it is the same on all GPUs of the kind, whatever of each is free.
+
+    Parameters
+    ----------
+    total_bytes
+        Memory of the GPU; 0 asks the current one.
+
+    Returns
+    -------
+    int
+        Bytes; drivers differ by less than is left out.
+    """
+    if not total_bytes:
+        import cupy
+
+        _, total_bytes = cupy.cuda.runtime.memGetInfo()
+    return int(KIND_SHARE * (total_bytes // 2**30)) * 2**30
 
 
 def limit_memory(n_sharing: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
@@ -21,18 +22,20 @@ from relion_mpi.backend.gpu import prepare as images_
 from relion_mpi.backend.gpu import project as references_
 from relion_mpi.backend.gpu.device import CONTEXT_BYTES, RESERVE_BYTES
 from relion_mpi.backend.gpu.grids import DeviceGrid
-from relion_mpi.backend.gpu.launch import ARITHMETIC
+from relion_mpi.backend.gpu.launch import ARITHMETIC, arithmetic_of
 from relion_mpi.backend.gpu.scratch import Scratch
 from relion_mpi.backend.limits import Limits
-from relion_mpi.backend.protocol import HostSums
 from relion_mpi.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import (
         BestHypotheses,
         GlobalPrior,
+        HostSums,
         ImageGeometry,
         ImageMask,
         Likelihood,
@@ -49,6 +52,8 @@ warnings.filterwarnings("ignore", r"cupy\.fft\.cache\.", FutureWarning)
 
 PLANS = 2
 """Plans of transforms that a thread keeps: batches of one kind differ by at most one image."""
+UNUSED_BYTES = 2**29
+"""Unused memory that may stay with a process when the arrays' sizes change."""
 LARGE_CUBE = 2**25
 """Voxels of a padded map above which what made its transform is given back at once."""
 
@@ -62,16 +67,21 @@ class GPUBackend:
         A key of `relion_mpi.backend.gpu.launch.ARITHMETIC`.
     limits
         Of the temporary arrays of each thread.
+    deterministic
+        Sums are exact, whatever their order, and nothing depends on the memory that is free.
     """
 
     name = "gpu"
 
-    def __init__(self, precision: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self, precision: str, limits: Limits | None = None, *, deterministic: bool = False
+    ) -> None:
         if precision not in ARITHMETIC:
             msg = f"--precision {precision}: the GPU backend knows {', '.join(ARITHMETIC)}"
             raise InputError(msg)
         self.precision = precision
-        self.arithmetic = ARITHMETIC[precision]
+        self.deterministic = deterministic
+        self.arithmetic = arithmetic_of(precision, exact=deterministic)
         self.limits = limits or Limits()
         self._device = int(cp.cuda.Device().id)
         self._thread = threading.local()
@@ -109,11 +119,13 @@ class GPUBackend:
     ) -> references_.References:
         """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
         self.forget()
-        # Arrays of other sizes come: those that the pool holds would lie beside them.
+        # Arrays of other sizes come: those that the pool holds would lie beside them. To take
+        # memory again costs a tenth of a second, so little is left where it is.
         shape = (*maps.shape, r_max, padding)
         if shape != self._last_shape:
             self._last_shape = shape
-            self._free()
+            if cp.get_default_memory_pool().free_bytes() > UNUSED_BYTES:
+                self._free()
         loaded = references_.load(maps, r_max, padding, self.arithmetic)
         self._loaded.append(weakref.ref(loaded))
         self.memory_used()
@@ -190,9 +202,11 @@ class GPUBackend:
         optics: OpticsArrays,
     ) -> images_.Images:
         """Recentre, scale, mask and transform images."""
-        return images_.prepare_images(
-            images, recentre_pix, factor, mask, self._geometry(geometry), optics, self.arithmetic
-        )
+        with self._batch_kept_whole():
+            return images_.prepare_images(
+                images, recentre_pix, factor, mask, self._geometry(geometry), optics,
+                self.arithmetic,
+            )  # fmt: skip
 
     def power_spectra(self, images: images_.Images) -> NDArray[np.float64]:
         """Return the sum of |masked transform|^2 per model shell."""
@@ -209,10 +223,11 @@ class GPUBackend:
     ) -> coarse.Candidates:
         """Score every coarse hypothesis and keep the significant ones."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
-        return coarse.search_global(
-            images, references, self._grid(grid), prior, likelihood, inverse, self._scratch(),
-            self.limits,
-        )  # fmt: skip
+        with self._batch_kept_whole():
+            return coarse.search_global(
+                images, references, self._grid(grid), prior, likelihood, inverse,
+                self._scratch(), self.limits,
+            )  # fmt: skip
 
     def search_local(
         self,
@@ -224,10 +239,11 @@ class GPUBackend:
     ) -> coarse.Candidates:
         """Score the listed coarse hypotheses and keep the significant ones."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
-        return fine.search_local(
-            images, references, self._grid(grid), prior, likelihood, inverse, self._scratch(),
-            self.limits,
-        )  # fmt: skip
+        with self._batch_kept_whole():
+            return fine.search_local(
+                images, references, self._grid(grid), prior, likelihood, inverse,
+                self._scratch(), self.limits,
+            )  # fmt: skip
 
     def search_fine(
         self,
@@ -239,17 +255,17 @@ class GPUBackend:
     ) -> tuple[fine.Posterior, BestHypotheses]:
         """Score the children of the candidates."""
         inverse = self._inverse_noise(images, likelihood, for_search=True)
-        return fine.search_fine(
-            images, references, self._grid(grid), candidates, likelihood, inverse, self._scratch(),
-            self.limits,
-        )  # fmt: skip
+        with self._batch_kept_whole():
+            return fine.search_fine(
+                images, references, self._grid(grid), candidates, likelihood, inverse,
+                self._scratch(), self.limits,
+            )  # fmt: skip
 
     def new_sums(
         self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
     ) -> sums_.Sums:
-        """Make empty sums for one half-set; atomics add in any order, so no quanta are kept."""
-        del quanta
-        return sums_.new_sums(n_class, n_dir, r_max, padding, self.arithmetic)
+        """Make empty sums for one half-set; only exact ones are rounded to quanta."""
+        return sums_.new_sums(n_class, n_dir, r_max, padding, quanta, self.arithmetic)
 
     def accumulate(
         self,
@@ -262,14 +278,30 @@ class GPUBackend:
     ) -> Moments:
         """Back-project the batch into the sums and return its moments."""
         inverse = self._inverse_noise(images, likelihood, for_search=False)
-        return sums_.accumulate(
-            images, references, self._grid(grid), posterior, sums, inverse, self._scratch(),
-            self.limits,
-        )  # fmt: skip
+        with self._batch_kept_whole():
+            return sums_.accumulate(
+                images, references, self._grid(grid), posterior, sums, inverse, self._scratch(),
+                self.limits,
+            )  # fmt: skip
 
     def fetch_sums(self, sums: sums_.Sums) -> HostSums:
         """Bring sums to the host."""
-        return HostSums(sums_.packed(sums, self.arithmetic), sums.direction_weight.get())
+        return sums_.fetched(sums, self.arithmetic)
+
+    @contextmanager
+    def _batch_kept_whole(self) -> Iterator[None]:
+        """Refuse to go on where a full device would have a deterministic run's batch halved."""
+        try:
+            yield
+        except cp.cuda.memory.OutOfMemoryError as error:
+            if not self.arithmetic.exact:
+                raise
+            msg = (
+                f"--deterministic: the GPU's memory is full ({error}), and a batch done in halves "
+                "would change the last digits; free memory of the GPU or start fewer ranks on it, "
+                "then --continue, or leave --deterministic out"
+            )
+            raise InputError(msg) from error
 
     def _scratch(self) -> Scratch:
         if not hasattr(self._thread, "scratch"):
@@ -311,6 +343,8 @@ class GPUBackend:
             return self._noise[key]
 
 
-def create(precision: str, limits: Limits | None = None) -> GPUBackend:
+def create(
+    precision: str, limits: Limits | None = None, *, deterministic: bool = False
+) -> GPUBackend:
     """Make the backend."""
-    return GPUBackend(precision, limits)
+    return GPUBackend(precision, limits, deterministic=deterministic)

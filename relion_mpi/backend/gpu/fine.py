@@ -126,15 +126,20 @@ def score(
         ((n_slice,), np.uint8),
     ))  # fmt: skip
     _list_slices(references, jobs, samples, grid, found.slices)
-    found.power[...] = 0
-    per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize))
     block = block_for(blocks(n_pix, PIXELS))
     n_chunk = blocks(n_pix, PIXELS * block)
+    # Exact: the power of each chunk of pixels is kept apart until all are added in their order.
+    n_part = n_chunk if arithmetic.exact else 0
+    if not arithmetic.exact:
+        found.power[...] = 0
+    per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize + 8 * n_part))
     kernel = arithmetic.kernel("fine", "slice_times_image")
     for first in range(0, n_slice, per_call):
         rows = slice(first, min(first + per_call, n_slice))
         n = rows.stop - rows.start
-        (z,) = scratch.arrays("slices", ((n, 2 * n_pix), real))
+        z, parts = scratch.arrays(
+            "slices", ((n, 2 * n_pix), real), ((n, n_part), np.float64)
+        )
         per_block = group_size(n, n_chunk)
         kernel(
             (blocks(n, per_block), n_chunk), (block,),
@@ -142,8 +147,12 @@ def score(
              references.limit, np.int32(grid.host.n_orient), found.slices[rows], np.int64(n),
              np.int32(per_block), geometry.slice_x, geometry.slice_y, np.int32(n_pix),
              np.int32(images.n_pix), images.masked, images.reference_ctf, inv_sigma2, z,
-             found.power[rows]),
+             parts if arithmetic.exact else found.power[rows]),
         )  # fmt: skip
+        if arithmetic.exact:
+            arithmetic.kernel("fine", "add_chunks")(
+                (blocks(n),), (BLOCK,), (parts, np.int64(n), np.int32(n_part), found.power[rows])
+            )
         product(z, scoring, found.cross[rows], tensor_cores=arithmetic.tensor_cores)
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks
 from relion_mpi.backend.gpu.shifts import Phases, phase_tables
-from relion_mpi.backend.limits import TILE
+from relion_mpi.backend.limits import TILE, coarse_slice_bytes
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.prepare import DeviceGeometry
@@ -28,7 +28,7 @@ class DeviceGrid:
     arithmetic
         Types.
     tile_bytes
-        Coarse slices are kept for all batches if they need less.
+        As many of each half-set's coarse slices are kept for all batches.
     """
 
     def __init__(self, grid: SearchGrid, arithmetic: Arithmetic, tile_bytes: int) -> None:
@@ -75,12 +75,13 @@ class DeviceGrid:
     ) -> tuple[Any, Any]:
         """Slice class k from an orientation on: slices (n, 2 * n_coarse), power (n, n_coarse).
 
-        Kept between batches when all of them fit; else drawn into the buffers.
+        The first ones are kept between batches, as many as there is room for; the others are drawn
+        into the buffers.
         """
         n_coarse, real = geometry.host.n_coarse, self.arithmetic.real
         n = min(TILE, self.host.n_orient - first)
-        total = references.n_class * self.host.n_orient * 3 * n_coarse * real.itemsize
-        if total > self._tile_bytes:
+        upto = (k * self.host.n_orient + first + n) * coarse_slice_bytes(n_coarse, real.itemsize)
+        if upto > self._tile_bytes:
             out, power = buffers[0][:n], buffers[1][:n]
             self._slice(references, k, first, geometry, out, power)
             return out, power

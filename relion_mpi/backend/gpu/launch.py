@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cupy as cp
@@ -17,6 +17,7 @@ BLOCKS_WANTED = 4096
 """Blocks that keep a large GPU busy."""
 _DEFAULT_MATH, _TF32_MATH = 0, 3  # cublasMath_t
 _DRAWS_SLICES = ("project", "fine", "accumulate")
+_ADDS = ("accumulate", "coarse", "fine", "pack", "posterior", "prepare", "slices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Arithmetic:
     double : the kernels' arithmetic is double
     tensor_cores : coarse products in TF32
     textures : slices through the texture unit, which interpolates with 8 bits of the fraction
+    exact : sums are the same in any order: integers that count steps, or one fixed order
     """
 
     real: Any
@@ -36,18 +38,26 @@ class Arithmetic:
     double: bool
     tensor_cores: bool
     textures: bool
+    exact: bool = False
 
     def kernel(self, name: str, function: str) -> Any:
         """Return a kernel built for this arithmetic."""
         macros = {"DOUBLE": int(self.double)}
         if name in _DRAWS_SLICES:
             macros["TEXTURE"] = int(self.textures)
+        if name in _ADDS:
+            macros["EXACT"] = int(self.exact)
         return kernel(name, function, macros)
 
     @property
     def slice_bytes(self) -> int:
         """Bytes of a `Slice` of slice.cuh."""
         return 64 if self.double else 32
+
+    @property
+    def added(self) -> Any:
+        """Type of what kernels add up by atomics, the volume excepted."""
+        return np.dtype("i8" if self.exact else "f8")
 
 
 def _single(*, tensor_cores: bool, textures: bool) -> Arithmetic:
@@ -63,6 +73,11 @@ ARITHMETIC = {
         np.dtype("f8"), np.dtype("c16"), double=True, tensor_cores=False, textures=False
     ),
 }
+
+
+def arithmetic_of(precision: str, *, exact: bool = False) -> Arithmetic:
+    """Return the arithmetic of a key of `ARITHMETIC`."""
+    return replace(ARITHMETIC[precision], exact=exact)
 
 
 def blocks(n: int, block: int = BLOCK) -> int:

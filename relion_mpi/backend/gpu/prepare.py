@@ -20,7 +20,8 @@ class DeviceGeometry:
     """An `ImageGeometry` with its arrays on the device.
 
     `shell_order` lists the pixels by shell, those of shell s from `shell_start[s]` on; `masks`
-    keeps the particle masks that were asked for.
+    keeps the particle masks that were asked for. `power_shell` is the shell of each pixel of the
+    whole transform, or for exact sums these pixels listed in the same way: (order, start).
     """
 
     host: ImageGeometry
@@ -29,7 +30,7 @@ class DeviceGeometry:
     slice_x: Any
     slice_y: Any
     shell: Any
-    power_shell: Any
+    power_shell: tuple[Any, ...]
     freq_x: Any
     freq_y: Any
     shell_order: Any
@@ -40,8 +41,9 @@ class DeviceGeometry:
     def of(cls, geometry: ImageGeometry, arithmetic: Arithmetic) -> DeviceGeometry:
         """Copy a geometry to the device."""
         real = arithmetic.real
-        order = np.argsort(geometry.shell, kind="stable")
-        start = np.searchsorted(geometry.shell[order], np.arange(geometry.n_shell + 1))
+        order, start = _by_shell(geometry.shell, geometry.n_shell)
+        power_shell = geometry.power_shell.ravel()
+        of_power = _by_shell(power_shell, geometry.n_shell) if arithmetic.exact else (power_shell,)
         return cls(
             geometry,
             cp.asarray(geometry.x),
@@ -49,11 +51,11 @@ class DeviceGeometry:
             cp.asarray(geometry.slice_x.astype(real)),
             cp.asarray(geometry.slice_y.astype(real)),
             cp.asarray(geometry.shell),
-            cp.asarray(geometry.power_shell.ravel()),
+            tuple(cp.asarray(one) for one in of_power),
             cp.asarray(geometry.freq_x),
             cp.asarray(geometry.freq_y),
-            cp.asarray(order.astype(np.int32)),
-            cp.asarray(start.astype(np.int32)),
+            cp.asarray(order),
+            cp.asarray(start),
         )
 
     def mask(self, mask: ImageMask, real: Any) -> Any:
@@ -65,6 +67,13 @@ class DeviceGeometry:
             found = self.masks[key] = cp.asarray(inside.astype(real))
             cp.cuda.get_current_stream().synchronize()  # other threads' streams use it too
         return found
+
+
+def _by_shell(shell: Any, n_shell: int) -> tuple[Any, Any]:
+    """List pixels by shell, int32: (order, start of each shell and end of the last)."""
+    order = np.argsort(shell, kind="stable")
+    start = np.searchsorted(shell[order], np.arange(n_shell + 1))
+    return order.astype(np.int32), start.astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,7 @@ def _shell_power(transforms: Any, geometry: DeviceGeometry, arithmetic: Arithmet
     n_coefficients = box * (box // 2 + 1)
     arithmetic.kernel("prepare", "shell_power")(
         (n_img,), (BLOCK,),
-        (transforms, geometry.power_shell, np.int32(n_coefficients), np.int32(n_shell),
+        (transforms, *geometry.power_shell, np.int32(n_coefficients), np.int32(n_shell),
          np.float64(1.0 / box**2), out),
         shared_mem=8 * n_shell,
     )  # fmt: skip

@@ -151,8 +151,7 @@ def slice_distances(
         (n * n_trial,), (BLOCK,),
         (references.source, np.int32(class_index), np.int64(references.length),
          np.int32(references.size), references.limit, *rows, np.int32(n_trial),
-         cp.asarray(weight.astype(real)), geometry.slice_x, geometry.slice_y, geometry.shell,
-         np.int32(n_pix), np.int32(n_shell), out),
-        shared_mem=8 * n_shell,
+         cp.asarray(weight.astype(real)), geometry.slice_x, geometry.slice_y, geometry.shell_order,
+         geometry.shell_start, np.int32(n_pix), np.int32(n_shell), out),
     )  # fmt: skip
     return out.get()

@@ -86,6 +86,7 @@ def test_a_worker_alone_on_a_gpu_gets_all_that_is_free_but_what_is_left_to_other
     (room,) = binding.rooms(ALONE, bound, 10**9)
     assert room.n_bytes == 39 * 10**9 + device.CONTEXT_BYTES
     assert (room.uuid, room.name, room.n_sharing) == ("GPU-0", "H100", 1)
+    assert room.total_bytes == 80
 
 
 def test_the_least_of_those_who_share_a_gpu_counts(monkeypatch):

@@ -43,6 +43,12 @@ def test_a_full_gpu_has_nothing_left():
     assert device.fair_share(GIB // 4, 0, 0, 0, 1) == 0
 
 
+def test_gpus_of_a_kind_have_the_same_room_whatever_their_drivers_keep():
+    one, other = device.room_of_kind(81559 * 2**20), device.room_of_kind(81079 * 2**20)
+    assert one == other == 67 * GIB
+    assert device.room_of_kind(24 * GIB) == 20 * GIB
+
+
 def test_a_uuid_is_written_as_nvidia_smi_does():
     raw = bytes.fromhex("5a0fb1c2d3e4f5061728394a5b6c7d8e")
     assert device.uuid_text(raw) == "GPU-5a0fb1c2-d3e4-f506-1728-394a5b6c7d8e"

@@ -16,17 +16,20 @@ def said(caplog):
     return caplog
 
 
-def a_gpu(monkeypatch, free_bytes):
+def a_gpu(monkeypatch, free_bytes, kind_bytes=0):
     monkeypatch.setattr(device, "why_no_device", lambda: "")
     monkeypatch.setattr(device, "bytes_free", lambda: free_bytes)
+    monkeypatch.setattr(device, "room_of_kind", lambda: kind_bytes)
     module = types.ModuleType("made_up_volumes")
     module.create = lambda: "on the GPU"
     monkeypatch.setitem(sys.modules, "made_up_volumes", module)
     monkeypatch.setitem(select.VOLUMES, "gpu", "made_up_volumes")
 
 
-def chosen(name, box=128):
-    return volumes_that_fit(name, box, box // 2, 2, skip_gridding=True, n_operators=4)
+def chosen(name, box=128, *, deterministic=False):
+    return volumes_that_fit(
+        name, box, box // 2, 2, skip_gridding=True, n_operators=4, deterministic=deterministic
+    )
 
 
 def test_the_cpu_is_taken_without_a_word_where_it_is_asked_for(said):
@@ -56,6 +59,15 @@ def test_a_box_that_transforms_cannot_count_is_done_on_the_cpu(said, monkeypatch
     a_gpu(monkeypatch, 2**60)
     assert chosen("gpu", box=1024).name == "cpu"
     assert "padded box of 2048" in said.messages[0]
+
+
+def test_a_deterministic_choice_is_that_of_the_kind_of_gpu(said, monkeypatch):
+    a_gpu(monkeypatch, free_bytes=8 * 2**30, kind_bytes=2**30)
+    assert chosen("gpu", deterministic=True).name == "cpu"
+    assert chosen("gpu") == "on the GPU"
+    a_gpu(monkeypatch, free_bytes=2**30, kind_bytes=8 * 2**30)
+    with pytest.raises(InputError, match=r"1\.6 GiB of the GPU, of which 1\.0 are free"):
+        chosen("gpu", deterministic=True)
 
 
 def test_an_unknown_name_is_refused():

@@ -232,6 +232,30 @@ def test_float32_is_rounded_to_the_nearest_float16(stored, project):
     np.testing.assert_allclose(run.read(2), values, rtol=2.0**-11, atol=2.0**-25)
 
 
+def test_images_that_are_not_kept_are_rounded_as_those_that_are(stored, project):
+    stored()
+    values = np.random.default_rng(5).normal(size=(4, BOX, BOX)).astype(np.float32)
+    write_map(project.folder / "s2.mrcs", values, 2.0, stack=True)
+    particles = read_particles(project.path, project.folder)
+    kept, read = (
+        Run(particles, by_stack(), make_layout(particles, by_stack(), n_bytes, half=True))
+        for n_bytes in (PLENTY, 0)
+    )
+    assert (kept.cache.n_batch, read.cache.n_batch) == (3, 0)
+    assert kept.read(2).tobytes() == read.read(2).tobytes()
+
+
+def test_a_value_too_large_for_half_precision_ends_a_run_that_keeps_nothing(stored, project):
+    stored(("f4", "f4", "u2"))
+    large = np.full((4, BOX, BOX), 7, np.float32)
+    large[2, 1, 1] = 65535
+    store_as(project.folder / "s2.mrcs", "u2", large)
+    particles = read_particles(project.path, project.folder)
+    run = Run(particles, by_stack(), make_layout(particles, by_stack(), 0, half=True))
+    with pytest.raises(InputError, match=r"s2\.mrcs: image 3 has values beyond 65504"):
+        run.read(2)
+
+
 def test_other_images_than_those_laid_out_are_refused(stored):
     particles, _ = stored()
     run = Run(particles, by_stack(), make_layout(particles, by_stack(), PLENTY))

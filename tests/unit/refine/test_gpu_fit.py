@@ -117,6 +117,8 @@ def test_every_advice_holds_when_it_is_followed(room_gib, n_sharing):
             changes["n_class"] = int(words.split()[0])
         elif words.startswith("--pad"):
             changes["padding"] = int(words.split()[1])
+        elif words.startswith("--auto_local_healpix_order"):
+            changes["searches"] = BIG.searches[: -int(number(r"by (\d+)", words))]
         elif words.startswith("--precision"):
             changes["precision"] = "float32"
         elif "instead of" in words:
@@ -132,6 +134,12 @@ def test_every_advice_holds_when_it_is_followed(room_gib, n_sharing):
         assert fits(more, job), words
         if changes:
             assert number(r"needs ([\d.]+) GiB", words) >= least(job).working / GIB
+
+
+def test_exhaustive_searches_that_are_too_fine_are_blamed():
+    wide = replace(JOB, searches=(*JOB.searches, (1_207_959_552, 256)))
+    advised = advice(int(80 * GIB), wide)
+    assert advised[0].startswith("--auto_local_healpix_order lower by 1 (needs")
 
 
 def test_advice_that_would_not_help_is_not_given():
@@ -153,3 +161,40 @@ def test_an_m_step_without_room_is_no_reason_to_refuse():
     assert found.need.maximisation > found.room
     assert not found.mstep_fits
     assert fit(int(80 * GIB), job).mstep_fits
+
+
+# Deterministic runs
+
+FIXED = replace(JOB, deterministic=True)
+OF_KIND = int(40 * GIB)
+
+
+def bits(found):
+    """What decides the last digits."""
+    return found.limits.score_bytes, found.limits.slice_bytes, found.job.batch_size
+
+
+def test_a_deterministic_run_does_the_same_whatever_is_free():
+    whole = fit(int(38 * GIB), FIXED, of_kind=OF_KIND)
+    less = fit(whole.need.working - 1, FIXED, of_kind=OF_KIND)
+    assert bits(whole) == bits(less)
+    assert less.limits.tile_bytes < whole.limits.tile_bytes
+    assert less.need.working < whole.need.working
+
+
+def test_a_deterministic_run_is_made_to_fit_the_kind_of_gpu():
+    small = fit(int(80 * GIB), FIXED, of_kind=least(FIXED).working)
+    assert small.job.batch_size == 16
+    assert bits(small) != bits(fit(int(80 * GIB), FIXED, of_kind=OF_KIND))
+
+
+def test_a_deterministic_run_is_refused_rather_than_changed():
+    kept = replace(FIXED, searches=())  # no coarse slices that could be drawn again
+    need = fit(int(80 * GIB), kept, of_kind=OF_KIND).need.working
+    with pytest.raises(InputError, match=r"--deterministic: .* start fewer ranks on it \(now 3\)"):
+        fit(need - 1, kept, 3, OF_KIND)
+
+
+def test_a_deterministic_run_that_no_such_gpu_holds_is_refused_with_advice():
+    with pytest.raises(InputError, match="What would make it fit"):
+        fit(int(80 * GIB), FIXED, of_kind=least(FIXED).working - 1)

@@ -85,11 +85,11 @@ def test_the_scores_of_one_image_must_fit():
     assert small.scratch > 2 * n_orient * 22 * 4 > 2 * 2**26
 
 
-def test_coarse_slices_that_do_not_fit_are_not_kept():
+def test_as_many_tiles_of_coarse_slices_are_kept_as_fit():
     wanted = 2 * 36864 * 3 * 905 * 4  # half a disc of radius 24 has 905 pixels
     kept = need().tables - need(Limits(tile_bytes=2**26)).tables
-    # Without those of the finer search those of the coarser one remain.
-    assert kept == pytest.approx(wanted - 2 * 4608 * 3 * 227 * 4, rel=0.01)
+    # One tile of 4096 has room in 64 MiB, a second one has not.
+    assert kept == pytest.approx(wanted - 2 * 4096 * 3 * 905 * 4, rel=0.01)
 
 
 def test_fewer_shells_need_smaller_volumes():
@@ -128,3 +128,9 @@ def test_the_text_names_every_part_in_gib():
     assert f"references {found.references / GIB:.2f}" in text
     assert f"sums {found.sums / GIB:.2f}" in text
     assert text.endswith("GiB")
+
+
+def test_exact_sums_are_three_integers_a_voxel_in_any_precision():
+    for precision in ("float32", "float64"):
+        found = need(deterministic=True, precision=precision)
+        assert found.sums == 2 * JOB.voxels * 24

@@ -1,5 +1,5 @@
 // Bookkeeping of the exhaustive pass: scores are written once by the product and read here.
-// variants: DOUBLE=0 ; DOUBLE=1
+// variants: DOUBLE=0,EXACT=0 ; DOUBLE=1,EXACT=0 ; DOUBLE=0,EXACT=1 ; DOUBLE=1,EXACT=1
 #include "cut.cuh"
 
 #define N_BINS 2048
@@ -81,7 +81,7 @@ extern "C" __global__ void find_peak(
 extern "C" __global__ void histogram(
     const real* cross, const real* power, const real* log_dir, const real* log_shift, int n_hyp,
     int n_img, int n_shift, int n_psi, int is_cc, int chunk, const real* __restrict__ peak,
-    real margin, double* __restrict__ weights, int* __restrict__ counts)
+    real margin, BinSum* __restrict__ weights, int* __restrict__ counts)
 {
     const Scores scores = {cross, power, log_dir, log_shift, n_hyp, n_img, n_shift, n_psi, is_cc};
     const int column = blockIdx.x * blockDim.x + threadIdx.x;
@@ -93,7 +93,7 @@ extern "C" __global__ void histogram(
         const real v = scores.at(h, i, t);
         if (v > cut) {
             const int bin = min((int)((top - v) * per_unit), N_BINS - 1);
-            atomicAdd(&weights[i * N_BINS + bin], exp((double)(v - top)));
+            add_to_bin(weights + i * N_BINS, bin, exp((double)(v - top)), per_unit);
             atomicAdd(&counts[i * N_BINS + bin], 1);
         }
     }
@@ -102,7 +102,7 @@ extern "C" __global__ void histogram(
 // One block an image: the bin in which the wanted share of the weight is reached, or the most samples
 // allowed. low and high: its edges; above and n_above: what lies above it; target: the wanted weight.
 extern "C" __global__ void crossing(
-    const real* __restrict__ peak, const double* __restrict__ weights,
+    const real* __restrict__ peak, const BinSum* __restrict__ weights,
     const int* __restrict__ counts, real margin, double fraction, int limit,
     real* __restrict__ low, real* __restrict__ high, double* __restrict__ above,
     double* __restrict__ target, int* __restrict__ n_above)
@@ -111,12 +111,13 @@ extern "C" __global__ void crossing(
     __shared__ double weight[256];
     __shared__ int count[256];
     const int i = blockIdx.x, t = threadIdx.x;
-    const double* w = weights + (long long)i * N_BINS + t * per_thread;
-    const int* c = counts + (long long)i * N_BINS + t * per_thread;
+    const real per_unit = N_BINS / margin;
+    const BinSum* w = weights + (long long)i * N_BINS;
+    const int* c = counts + (long long)i * N_BINS;
     double sum = 0;
     int n = 0;
-    for (int b = 0; b < per_thread; ++b) {
-        sum += w[b];
+    for (int b = t * per_thread; b < (t + 1) * per_thread; ++b) {
+        sum += weight_of_bin(w, b, per_unit);
         n += c[b];
     }
     weight[t] = sum;
@@ -133,13 +134,12 @@ extern "C" __global__ void crossing(
         reached += weight[p];
         n_reached += count[p];
     }
-    w = weights + (long long)i * N_BINS;
-    c = counts + (long long)i * N_BINS;
     int bin = p * per_thread;
     for (; bin < N_BINS - 1; ++bin) {
-        if (reached + w[bin] > wanted) break;
+        const double weight_here = weight_of_bin(w, bin, per_unit);
+        if (reached + weight_here > wanted) break;
         if (limit > 0 && n_reached + c[bin] >= limit) break;
-        reached += w[bin];
+        reached += weight_here;
         n_reached += c[bin];
     }
     const real width = margin / N_BINS;

@@ -1,8 +1,36 @@
-// The exact significance threshold inside the histogram bin in which the wanted share is reached.
+// Histograms of weights by depth below the peak, and the exact significance threshold inside the bin
+// in which the wanted share is reached.
 #pragma once
-#include "real.cuh"
+#include "exact.cuh"
 
 #define MAX_MEMBERS 512
+
+#if EXACT
+// Steps are 2^-32 of the weight at a bin's upper edge: 2^31 samples fit.
+typedef Steps BinSum;
+#define PER_BIN 4294967296.0
+#else
+typedef double BinSum;
+#endif
+
+// per_unit: bins in a depth of 1.
+__device__ __forceinline__ void add_to_bin(BinSum* bins, int bin, double weight, real per_unit)
+{
+#if EXACT
+    atomicAdd(&bins[bin], in_steps(weight * exp(bin / (double)per_unit) * PER_BIN));
+#else
+    atomicAdd(&bins[bin], weight);
+#endif
+}
+
+__device__ __forceinline__ double weight_of_bin(const BinSum* bins, int bin, real per_unit)
+{
+#if EXACT
+    return from_steps(bins[bin], exp(-bin / (double)per_unit) / PER_BIN);
+#else
+    return bins[bin];
+#endif
+}
 
 // Called by one thread. members: scores of the bin, sorted here, largest first. Adds their weights
 // to what lies above the bin until the target is passed; returns the last score needed. A bin with

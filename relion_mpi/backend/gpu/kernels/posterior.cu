@@ -1,5 +1,5 @@
 // Scores of listed samples to weights: peak, sum, significance cut. One block an image.
-// variants: DOUBLE=0 ; DOUBLE=1
+// variants: DOUBLE=0,EXACT=0 ; DOUBLE=1,EXACT=0 ; DOUBLE=0,EXACT=1 ; DOUBLE=1,EXACT=1
 #include "cut.cuh"
 
 #define N_BINS 1024
@@ -27,9 +27,9 @@ extern "C" __global__ void weigh(
     unsigned char* __restrict__ kept, unsigned* __restrict__ kept_masks,
     long long* __restrict__ best, double* __restrict__ summary, int* __restrict__ n_kept)
 {
-    __shared__ double bins[N_BINS];
+    __shared__ BinSum bins[N_BINS];
     __shared__ real shared[32];
-    __shared__ double total;
+    __shared__ double warp_totals[32], total;
     __shared__ real cut, low, high, members[MAX_MEMBERS];
     __shared__ double above_bin;
     __shared__ int n_member;
@@ -39,7 +39,7 @@ extern "C" __global__ void weigh(
     const long long n = n_row * n_column;
     const int n_shift = n_column / n_shift_child;
     for (int b = threadIdx.x; b < N_BINS; b += blockDim.x) bins[b] = 0;
-    if (threadIdx.x == 0) { total = 0; above = 0; cut = 0; best[i] = 0; }
+    if (threadIdx.x == 0) { above = 0; cut = 0; best[i] = 0; }
 
     real peak = NO_SCORE;
     for (long long k = threadIdx.x; k < n; k += blockDim.x) {
@@ -67,19 +67,32 @@ extern "C" __global__ void weigh(
         if (v > peak - margin) {
             const double w = exp((double)(v - peak));
             const int bin = min((int)((peak - v) * per_unit), N_BINS - 1);
-            atomicAdd(&bins[bin], w);
+            add_to_bin(bins, bin, w, per_unit);
             sum += w;
         }
     }
-    for (int lane = 16; lane; lane /= 2) sum += __shfl_down_sync(~0u, sum, lane);
-    if (threadIdx.x % 32 == 0) atomicAdd(&total, sum);
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) warp_totals[threadIdx.x / 32] = sum;
     __syncthreads();
+#if EXACT
+    // By all threads at once; the numbers lie where the steps did.
+    for (int b = threadIdx.x; b < N_BINS; b += blockDim.x)
+        bins[b] = (BinSum)__double_as_longlong(weight_of_bin(bins, b, per_unit));
+    __syncthreads();
+#endif
     if (threadIdx.x == 0) {
+        total = 0;
+        for (int w = 0; w < blockDim.x / 32; ++w) total += warp_totals[w];
         double reached = 0;
         int b = 0;
         for (; b < N_BINS - 1; ++b) {
-            if (reached + bins[b] > fraction * total) break;
-            reached += bins[b];
+#if EXACT
+            const double here = __longlong_as_double((long long)bins[b]);
+#else
+            const double here = bins[b];
+#endif
+            if (reached + here > fraction * total) break;
+            reached += here;
         }
         above_bin = reached;
         high = b == 0 ? peak + 1 : peak - b / per_unit;

@@ -1,6 +1,8 @@
 // Particle images to masked and unmasked transforms with their CTFs.
-// variants: DOUBLE=0 ; DOUBLE=1
-#include "real.cuh"
+// variants: DOUBLE=0,EXACT=0 ; DOUBLE=1,EXACT=0 ; DOUBLE=0,EXACT=1 ; DOUBLE=1,EXACT=1
+#include "exact.cuh"
+
+#define MAX_WARPS 8  // of a block
 
 // Half precision without its header, which not every machine has.
 __device__ __forceinline__ real from_half(unsigned short bits)
@@ -36,9 +38,7 @@ extern "C" __global__ void mask_outside(
     const real* __restrict__ images, const real* __restrict__ inside, const real* __restrict__ fill,
     int has_fill, int n_pix, real* __restrict__ out)
 {
-    __shared__ double sums[2];
-    if (threadIdx.x < 2) sums[threadIdx.x] = 0;
-    __syncthreads();
+    __shared__ double totals[MAX_WARPS], weights[MAX_WARPS];
     const real* image = images + (long long)blockIdx.x * n_pix;
     double total = 0, weight = 0;
     for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
@@ -46,16 +46,19 @@ extern "C" __global__ void mask_outside(
         total += w * image[k];
         weight += w;
     }
-    for (int lane = 16; lane; lane /= 2) {
-        total += __shfl_down_sync(~0u, total, lane);
-        weight += __shfl_down_sync(~0u, weight, lane);
-    }
+    total = warp_sum(total);
+    weight = warp_sum(weight);
     if (threadIdx.x % 32 == 0) {
-        atomicAdd(&sums[0], total);
-        atomicAdd(&sums[1], weight);
+        totals[threadIdx.x / 32] = total;
+        weights[threadIdx.x / 32] = weight;
     }
     __syncthreads();
-    const real mean = sums[1] > 0 ? (real)(sums[0] / sums[1]) : (real)0;
+    total = weight = 0;
+    for (int w = 0; w < blockDim.x / 32; ++w) {
+        total += totals[w];
+        weight += weights[w];
+    }
+    const real mean = weight > 0 ? (real)(total / weight) : (real)0;
     for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
         const long long at = (long long)blockIdx.x * n_pix + k;
         const real other = has_fill ? fill[at] : mean;
@@ -82,6 +85,26 @@ extern "C" __global__ void gather(
 }
 
 // One block an image: power per shell of the whole transform.
+#if EXACT
+// One warp a shell at a time; order: coefficients by shell, starts: (n_shell + 1,).
+extern "C" __global__ void shell_power(
+    const real2* __restrict__ transforms, const int* __restrict__ order,
+    const int* __restrict__ starts, int n_coefficients, int n_shell, double norm,
+    double* __restrict__ out)
+{
+    const real2* mine = transforms + (long long)blockIdx.x * n_coefficients;
+    const int lane = threadIdx.x % 32;
+    for (int s = threadIdx.x / 32; s < n_shell; s += blockDim.x / 32) {
+        double power = 0;
+        for (int k = starts[s] + lane; k < starts[s + 1]; k += 32) {
+            const real2 v = mine[order[k]];
+            power += (double)v.x * v.x + (double)v.y * v.y;
+        }
+        power = warp_sum(power);
+        if (lane == 0) out[(long long)blockIdx.x * n_shell + s] = norm * norm * power;
+    }
+}
+#else
 extern "C" __global__ void shell_power(
     const real2* __restrict__ transforms, const int* __restrict__ shell, int n_coefficients,
     int n_shell, double norm, double* __restrict__ out)
@@ -98,6 +121,7 @@ extern "C" __global__ void shell_power(
     for (int s = threadIdx.x; s < n_shell; s += blockDim.x)
         out[(long long)blockIdx.x * n_shell + s] = power[s];
 }
+#endif
 
 // One thread a coefficient; the phase in double. c: (n_img, 8), see optics.ctf.ctf_coefficients.
 extern "C" __global__ void evaluate_ctf(

@@ -1,5 +1,6 @@
 // Slices of padded transforms as rows [real | imaginary], and their power.
 // variants: DOUBLE=0,TEXTURE=0 ; DOUBLE=0,TEXTURE=1 ; DOUBLE=1,TEXTURE=0
+#include "exact.cuh"
 #include "interp.cuh"
 
 // grid (pixel blocks, orientations): slices at given rows (n, 6), times padding.
@@ -38,25 +39,29 @@ extern "C" __global__ void coarse_slices(
     power[at * n_pix + k] = v.x * v.x + v.y * v.y;
 }
 
-// One block a pair of slices: weight * |P(first) - P(second)|^2 per shell, added in double.
-// first: (n, 6) rows; second: (n, n_trial, 6); weight: (n, n_pix); out: (n, n_trial, n_shell).
+// One block a pair of slices, one warp a shell at a time: weight * |P(first) - P(second)|^2, added in
+// double and in one order. first: (n, 6) rows; second: (n, n_trial, 6); weight: (n, n_pix); order:
+// pixels by shell; starts: (n_shell + 1,); out: (n, n_trial, n_shell).
 extern "C" __global__ void slice_distances(
     Volumes volumes, int k_class, long long length, int size, real limit,
     const real* __restrict__ first, const real* __restrict__ second, int n_trial,
     const real* __restrict__ weight, const real* __restrict__ sx, const real* __restrict__ sy,
-    const int* __restrict__ shell, int n_pix, int n_shell, double* __restrict__ out)
+    const int* __restrict__ order, const int* __restrict__ starts, int n_pix, int n_shell,
+    double* __restrict__ out)
 {
-    extern __shared__ double sums[];
     const long long o = blockIdx.x, i = o / n_trial;
-    for (int s = threadIdx.x; s < n_shell; s += blockDim.x) sums[s] = 0;
-    __syncthreads();
+    const int lane = threadIdx.x % 32;
     const Volume volume = volume_of(volumes, k_class, length);
-    for (int k = threadIdx.x; k < n_pix; k += blockDim.x) {
-        const real2 a = slice_value(volume, first + 6 * i, sx[k], sy[k], size, limit);
-        const real2 b = slice_value(volume, second + 6 * o, sx[k], sy[k], size, limit);
-        const real dx = a.x - b.x, dy = a.y - b.y;
-        atomicAdd(&sums[shell[k]], (double)(weight[i * n_pix + k] * (dx * dx + dy * dy)));
+    for (int s = threadIdx.x / 32; s < n_shell; s += blockDim.x / 32) {
+        double sum = 0;
+        for (int at = starts[s] + lane; at < starts[s + 1]; at += 32) {
+            const int k = order[at];
+            const real2 a = slice_value(volume, first + 6 * i, sx[k], sy[k], size, limit);
+            const real2 b = slice_value(volume, second + 6 * o, sx[k], sy[k], size, limit);
+            const real dx = a.x - b.x, dy = a.y - b.y;
+            sum += (double)(weight[i * n_pix + k] * (dx * dx + dy * dy));
+        }
+        sum = warp_sum(sum);
+        if (lane == 0) out[o * n_shell + s] = sum;
     }
-    __syncthreads();
-    for (int s = threadIdx.x; s < n_shell; s += blockDim.x) out[o * n_shell + s] = sums[s];
 }

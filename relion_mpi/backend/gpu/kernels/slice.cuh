@@ -9,12 +9,12 @@ struct __align__(16) Slice {
     int image, hypothesis;
 };
 
-// Bring a group of slices into shared memory; the caller synchronises.
+// Bring at most n_most slices from `first` on, before `end`, into shared memory; the caller
+// synchronises.
 __device__ __forceinline__ int load_group(
-    const Slice* __restrict__ slices, long long n_slice, int per_block, Slice* mine)
+    const Slice* __restrict__ slices, long long first, long long end, int n_most, Slice* mine)
 {
-    const long long first = (long long)blockIdx.x * per_block;
-    const int n = (int)min((long long)per_block, n_slice - first);
+    const int n = (int)min((long long)n_most, end - first);
     const int words = n * (int)(sizeof(Slice) / sizeof(int));
     const int* from = (const int*)(slices + first);
     for (int w = threadIdx.x; w < words; w += blockDim.x) ((int*)mine)[w] = from[w];

@@ -1,5 +1,6 @@
 // Lists of slices, and what the weights of a list add up to.
-// variants: DOUBLE=0 ; DOUBLE=1
+// variants: DOUBLE=0,EXACT=0 ; DOUBLE=1,EXACT=0 ; DOUBLE=0,EXACT=1 ; DOUBLE=1,EXACT=1
+#include "exact.cuh"
 #include "slice.cuh"
 
 // One thread a slice: child s % n_child of job s / n_child; psi children run fastest.
@@ -24,12 +25,23 @@ extern "C" __global__ void list_slices(
     out[s] = slice;
 }
 
+#if EXACT
+typedef Steps WeightSum;
+#define PER_WEIGHT 281474976710656.0  // 2^48: steps of an image's weights, as in accumulate.py
+#else
+typedef double WeightSum;
+#endif
+
 // One warp a slice: its weight, added to those of its image, class, shifts and direction.
+// per_direction: steps in a weight of 1, of exact sums over images.
 extern "C" __global__ void share_weights(
     const Slice* __restrict__ slices, long long n_slice, const real* __restrict__ weights,
     int n_column, int n_orient, int n_psi, int n_class, int n_dir, real* __restrict__ share,
-    double* __restrict__ class_weight, double* __restrict__ shift_weight,
-    double* __restrict__ direction_weight)
+    WeightSum* __restrict__ class_weight, WeightSum* __restrict__ shift_weight,
+#if EXACT
+    double per_direction,
+#endif
+    WeightSum* __restrict__ direction_weight)
 {
     const long long s = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (s >= n_slice) return;
@@ -40,15 +52,24 @@ extern "C" __global__ void share_weights(
         const real q = weights[s * n_column + t];
         if (q > 0) {
             mine += q;
+#if EXACT
+            atomicAdd(&shift_weight[(long long)i * n_column + t], in_steps(q * PER_WEIGHT));
+#else
             atomicAdd(&shift_weight[(long long)i * n_column + t], (double)q);
+#endif
         }
     }
-    for (int step = 16; step; step /= 2) mine += __shfl_down_sync(~0u, mine, step);
+    mine = warp_sum(mine);
     if (lane) return;
     const int k = hypothesis / n_orient, d = hypothesis % n_orient / n_psi;
     share[s] = (real)mine;
+#if EXACT
+    atomicAdd(&class_weight[(long long)i * n_class + k], in_steps(mine * PER_WEIGHT));
+    atomicAdd(&direction_weight[(long long)k * n_dir + d], in_steps(mine * per_direction));
+#else
     atomicAdd(&class_weight[(long long)i * n_class + k], mine);
     atomicAdd(&direction_weight[(long long)k * n_dir + d], mine);
+#endif
 }
 
 // One block an image, one warp a shell at a time: sums over the pixels of each shell.
@@ -66,10 +87,8 @@ extern "C" __global__ void shell_moments(
             x += v.x;
             y += v.y;
         }
-        for (int step = 16; step; step /= 2) {
-            x += __shfl_down_sync(~0u, x, step);
-            y += __shfl_down_sync(~0u, y, step);
-        }
+        x = warp_sum(x);
+        y = warp_sum(y);
         if (lane == 0) {
             cross[i * n_shell + b] = x;
             power[i * n_shell + b] = y;
