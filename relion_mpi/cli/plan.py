@@ -11,7 +11,7 @@ from relion_mpi.refine.plan_text import as_text
 
 __all__ = ["SUMMARY", "Options", "run"]
 
-SUMMARY = "predict the memory of a refinement on GPUs and hosts, and what fits a GPU"
+SUMMARY = "predict the memory and time of a refinement on GPUs and hosts, and what fits"
 
 log = logging.getLogger(__name__)
 

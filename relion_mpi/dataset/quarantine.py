@@ -40,7 +40,7 @@ class Quarantine:
         self.path = path
         self.flags = np.zeros(particles.n_particles, np.uint8)
         self._particles = particles
-        self._n_written = 0
+        self._n_written = -1  # a list of an earlier run may be there
 
     @property
     def n_bad(self) -> int:
@@ -74,6 +74,22 @@ class Quarantine:
             self.write()
             raise InputError(self._too_many())
 
+    def take(
+        self, rows: NDArray[np.int64], flags: NDArray[np.uint8] | None
+    ) -> NDArray[np.int64]:
+        """Take what a worker found, if it looked, and return the rows that are not left out.
+
+        Parameters
+        ----------
+        rows : int64 (n,)
+            Particles of a batch.
+        flags : uint8 (n,)
+            As for `add`; None if their images were not looked at this time.
+        """
+        if flags is not None:
+            self.add(rows, flags)
+        return self.kept(rows)
+
     def kept(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that are not left out, in their order."""
         good: NDArray[np.int64] = rows[self.flags[rows] == 0]
@@ -101,10 +117,17 @@ class Quarantine:
         return pl.DataFrame(columns)
 
     def write(self) -> None:
-        """Write the list if it grew since the last call; whole or not at all."""
+        """Write the list if it grew since the last call; whole or not at all.
+
+        While there is nothing to list, a list of an earlier run is removed.
+        """
         if self.path is None or self.n_bad == self._n_written:
             return
-        write_star(self.path, {"quarantine": self.table()}, [f"left out of {self._particles.path}"])
+        if self.n_bad:
+            comments = [f"left out of {self._particles.path}"]
+            write_star(self.path, {"quarantine": self.table()}, comments)
+        else:
+            self.path.unlink(missing_ok=True)
         self._n_written = self.n_bad
 
     def _told(self, row: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import quiet
+from relion_mpi.parallel.heartbeat import StalledError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +25,9 @@ _INTERRUPTED = 130
 # mpiexec (MPICH's hydra) may drop what it has not yet forwarded when a rank aborts: without a
 # pause the reason was lost in about one of twelve jobs.
 _FORWARDING_SECONDS = 0.5
+
+_GRACE_SECONDS = 10.0
+"""For a master to end in the ordinary way once a worker stalled: its own files may stall too."""
 
 
 class AgreedStop(SystemExit):
@@ -73,8 +77,9 @@ def fail(ranks: World, error: BaseException) -> int:
     report(ranks.rank, ranks.size, error)
     status = _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     end(ranks, status)
-    if threading.current_thread() is not threading.main_thread():
-        # The main thread may wait for this one; leave without asking it.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or isinstance(error, StalledError):
+        # One thread may wait for the other for ever; leave without asking it.
         os._exit(status)
     return status
 
@@ -92,6 +97,24 @@ def end(ranks: World, status: int) -> None:
     if ranks.size > 1 and ranks.comm is not None:
         time.sleep(_FORWARDING_SECONDS)
         ranks.comm.Abort(status)
+
+
+def end_soon(ranks: World) -> None:
+    """End all ranks, a single process too, unless they have ended by themselves soon.
+
+    Parameters
+    ----------
+    ranks
+        The job.
+    """
+
+    def leave() -> None:
+        end(ranks, 1)
+        os._exit(1)
+
+    last_resort = threading.Timer(_GRACE_SECONDS, leave)
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def report(rank: int, size: int, error: BaseException) -> None:

@@ -90,6 +90,10 @@ class Pulse:
         Seconds without progress that are too long; the master's.
     clock, work_seconds
         Wall time, and processor time of this process's other threads; for tests.
+
+    Attributes
+    ----------
+    period : seconds between two signs of life
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class Pulse:
         self._send, self._rank, self._limit, self._clock = send, rank, limit, clock
         self._work_seconds = work_seconds or _work_of_others
         self._host = socket.gethostname()
-        self._period = min(limit / _SIGNS_PER_LIMIT, _LONGEST_PERIOD)
+        self.period = min(limit / _SIGNS_PER_LIMIT, _LONGEST_PERIOD)
         self._last = self._moved = self._worked = clock()
         self._used = self._work_seconds()
         self._has_dumped = False
@@ -136,7 +140,7 @@ class Pulse:
         """
         now = self._clock()
         since = now - self._last
-        if since < self._period:
+        if since < self.period:
             return
         used, self._last = self._work_seconds(), now
         if used - self._used > _LEAST_WORK * since:
@@ -205,10 +209,7 @@ class Watch:
             return
         self._signs[rank] = sign
         if sign.stalled_seconds:
-            raise StalledError(
-                f"rank {rank} on {sign.host} has made no progress for {sign.stalled_seconds:.0f} s "
-                f"(its threads' stacks are above); {_ADVICE}"
-            )
+            raise no_progress(rank, sign)
 
     def check(self) -> None:
         """See whether all have been heard lately; call it after all messages have been taken.
@@ -236,6 +237,22 @@ class Watch:
         doing = f" ({sign.doing})" if sign.doing else ""
         seconds = self._listened - self._heard[rank]
         return f"rank {rank} on {sign.host}{doing} has been silent for {seconds:.0f} s"
+
+
+def no_progress(rank: int, sign: Alive) -> StalledError:
+    """Make the error for a rank that says that its threads stall.
+
+    Parameters
+    ----------
+    rank
+        The rank.
+    sign
+        What it said.
+    """
+    return StalledError(
+        f"rank {rank} on {sign.host} has made no progress for {sign.stalled_seconds:.0f} s "
+        f"(its threads' stacks are above); {_ADVICE}"
+    )
 
 
 _ADVICE = (

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.parallel import abort
+from relion_mpi.parallel.comm import World
+from relion_mpi.parallel.heartbeat import Alive, Pulse, StalledError, no_progress, stall_seconds
 from relion_mpi.parallel.lanes import Lanes
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from relion_mpi.parallel.crew import Arrays, OnResult, Stop, Worker
+    from relion_mpi.parallel.messages import Result
 
 
 class InlineCrew:
@@ -34,6 +38,7 @@ class InlineCrew:
         self._n_lanes = n_lanes
         self._lanes = Lanes(worker, n_lanes)
         self._timings: dict[int, dict[str, float]] = {}
+        self._pulse = Pulse(_notice, 0, stall_seconds())
 
     def begin(self, message: Any, arrays: Arrays) -> None:
         """See `Crew.begin`; the arrays are handed over without a copy."""
@@ -54,8 +59,7 @@ class InlineCrew:
                 index += 1
             if not self._lanes.n_held:
                 break
-            result = self._lanes.take(None)
-            assert result is not None
+            result = self._next_result()
             for name, seconds in result.seconds.items():
                 spans[name] = spans.get(name, 0.0) + seconds / self._n_lanes
             on_result(result.number, result.value)
@@ -64,9 +68,18 @@ class InlineCrew:
     def run_one(self, task: Any) -> Any:
         """See `Crew.run_one`."""
         self._lanes.submit(0, task)
-        result = self._lanes.take(None)
-        assert result is not None
-        return result.value
+        return self._next_result().value
+
+    def _next_result(self) -> Result:
+        """Wait for a result; ends the job if the threads stall."""
+        self._pulse.moved()
+        while (result := self._lanes.take(self._pulse.period)) is None:
+            try:
+                self._pulse.poll(is_working=True)
+            except StalledError:
+                abort.end_soon(World(None, 0, 1))
+                raise
+        return result
 
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; the arrays are copies."""
@@ -84,6 +97,12 @@ class InlineCrew:
     def close(self) -> None:
         """See `Crew.close`."""
         self._lanes.close()
+
+
+def _notice(sign: Alive) -> None:
+    """Do with a sign of life what the master of several ranks does."""
+    if sign.stalled_seconds:
+        raise no_progress(0, sign)
 
 
 def with_idle(spans: dict[str, float], wall: float) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from relion_mpi.parallel.crew import Arrays, OnResult, Stop
-
-
-_GRACE_SECONDS = 10.0
-"""For the master to end in the ordinary way once a worker stalled: its own files may stall too."""
 
 
 class MPICrew:
@@ -156,10 +151,7 @@ class MPICrew:
             try:
                 self._listen()
             except StalledError:
-                job = World(self._comm, 0, self.n_workers + 1)
-                last_resort = threading.Timer(_GRACE_SECONDS, abort.end, (job, 1))
-                last_resort.daemon = True
-                last_resort.start()
+                abort.end_soon(World(self._comm, 0, self.n_workers + 1))
                 raise
             return ready()
 

@@ -1,38 +1,28 @@
 """The state of a run after an iteration, in full precision: one HDF5 file with its checksum.
 
-Datasets hold arrays as they are; the dataset `about` holds the rest as JSON. A later format may
-add groups (the state within an iteration) without changing these.
+Datasets hold arrays as they are; the dataset `about` holds the rest as JSON.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import h5py
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from relion_mpi import __version__
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.options import options_as_dict
-from relion_mpi.io.atomic import replacing
-from relion_mpi.model.state import Accuracy, HalfModel, Model
-from relion_mpi.refine.outputs.names import states_of
+from relion_mpi.refine.outputs.names import partials_of, states_of
 from relion_mpi.refine.record import RunState
-from relion_mpi.refine.schedule import Changes, Schedule
+from relion_mpi.refine.state_file import BrokenFileError, Contents, read_checked, write_checked
+from relion_mpi.refine.state_parts import put_together, taken_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from relion_mpi.model.state import Model
     from relion_mpi.refine.record import IterationRecord
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from relion_mpi.refine.schedule import Schedule
 
 FORMAT = 1
 N_KEPT = 2
@@ -40,8 +30,6 @@ N_KEPT = 2
 
 _BELONGING_TO_THE_JOB = ("continue_", "pipeline_control")
 """Options that say nothing of the refinement."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +39,7 @@ class Saved:
     Attributes
     ----------
     path : the file
+    sha256 : its checksum
     iteration : that was completed
     options : plain values by field of RefineOptions
     model, schedule : after the iteration
@@ -58,6 +47,7 @@ class Saved:
     """
 
     path: Path
+    sha256: str
     iteration: int
     options: Mapping[str, Any]
     model: Model
@@ -81,36 +71,17 @@ def write_state(path: Path, record: IterationRecord) -> None:
         It cannot be written.
     """
     assert record.run is not None
+    parts, arrays = taken_apart(record.model, record.schedule, with_maps=True)
+    arrays |= {f"particles/{name}": column for name, column in record.run.particles.items()}
     options = options_as_dict(record.options)
-    about: dict[str, Any] = {
+    about = {
         "version": __version__,
         "iteration": record.iteration,
         "options": {k: v for k, v in options.items() if k not in _BELONGING_TO_THE_JOB},
         "names_sha256": record.run.names_sha256,
         "random": record.run.random,
     }
-    arrays: dict[str, NDArray[Any]] = {
-        f"particles/{name}": column for name, column in record.run.particles.items()
-    }
-    for section, part in _sections(record.model, record.schedule).items():
-        about[section] = {}
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            if isinstance(value, np.ndarray | np.generic):
-                # A numpy scalar stays one: next to float32 arrays it does other sums than a float.
-                arrays[f"{section}/{field.name}"] = np.asarray(value)
-            elif not (isinstance(value, list) or dataclasses.is_dataclass(value)):
-                about[section][field.name] = value
-    text = json.dumps(about)
-    try:
-        with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["sha256"] = _digest(text, arrays)
-            file["about"] = text
-            for name, array in arrays.items():
-                file[name] = array
-    except RuntimeError as error:  # of a file that cannot be closed
-        raise OSError(str(error)) from error
+    write_checked(path, FORMAT, about | parts, arrays)
 
 
 def read_state(path: Path) -> Saved:
@@ -131,25 +102,16 @@ def read_state(path: Path) -> Saved:
     InputError
         The file is broken or of another version; names the one before it.
     """
-    about, arrays = _contents(path, with_arrays=True)
-    model = _made(
-        Model, "model", about, arrays, accuracy=_made(Accuracy, "accuracy", about, arrays),
-        halves=[
-            _made(HalfModel, section, about, arrays)
-            for section in sorted(name for name in about if name.startswith("half"))
-        ],
-    )  # fmt: skip
-    schedule = _made(
-        Schedule, "schedule", about, arrays, changes=_made(Changes, "changes", about, arrays),
-        smallest=_made(Changes, "smallest", about, arrays),
-    )  # fmt: skip
+    found = _contents(path, with_arrays=True)
+    about = found.about
+    model, schedule = put_together(about, found.arrays)
     columns = {
         name.removeprefix("particles/"): array
-        for name, array in arrays.items()
+        for name, array in found.arrays.items()
         if name.startswith("particles/")
     }
     run = RunState(columns, about["names_sha256"], about["random"])
-    return Saved(path, about["iteration"], about["options"], model, schedule, run)
+    return Saved(path, found.sha256, about["iteration"], about["options"], model, schedule, run)
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -170,77 +132,60 @@ def read_options(path: Path) -> dict[str, Any]:
     InputError
         The file is broken or of another version; names the one before it.
     """
-    return dict(_contents(path, with_arrays=False)[0]["options"])
+    return dict(_contents(path, with_arrays=False).about["options"])
 
 
-def drop_old_states(root: Path, iteration: int) -> None:
-    """Remove the states of a run before the last `N_KEPT`.
+def read_sha256(path: Path) -> str:
+    """Read the checksum that is written in a state, which is quick; it is not compared.
+
+    Parameters
+    ----------
+    path
+        File that `write_state` wrote.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+
+    Raises
+    ------
+    InputError
+        The file is broken or of another version; names the one before it.
+    """
+    return _contents(path, with_arrays=False).sha256
+
+
+def drop_old_states(root: Path, iteration: int | None) -> None:
+    """Remove the states of a run before the last `N_KEPT`, and what was saved within iterations.
 
     Parameters
     ----------
     root
         RELION's --o root name.
     iteration
-        The last one, whose state is in place.
+        The last one, whose state is in place; None after the final one, which has no state.
     """
-    earlier = [path for number, path in states_of(root) if number <= iteration]
-    for path in earlier[:-N_KEPT]:
+    if iteration is not None:
+        earlier = [path for number, path in states_of(root) if number <= iteration]
+        for path in earlier[:-N_KEPT]:
+            path.unlink(missing_ok=True)
+    for _, path in partials_of(root):
         path.unlink(missing_ok=True)
 
 
-def _sections(model: Model, schedule: Schedule) -> dict[str, Any]:
-    """Return every part of a state that is a dataclass without others in it."""
-    halves = {f"half{h}": half for h, half in enumerate(model.halves, 1)}
-    return {
-        "model": model, "accuracy": model.accuracy, **halves, "schedule": schedule,
-        "changes": schedule.changes, "smallest": schedule.smallest,
-    }  # fmt: skip
-
-
-def _made(cls: type[T], section: str, about: Mapping[str, Any], arrays: Arrays, **more: Any) -> T:
-    stored = about[section] | {
-        name.removeprefix(f"{section}/"): array
-        for name, array in arrays.items()
-        if name.startswith(f"{section}/")
-    }
-    return cls(**stored, **more)
-
-
-def _digest(text: str, arrays: Arrays) -> str:
-    made = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        made.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}".encode())
-        made.update(array.reshape(-1).view(np.uint8).data)
-    return made.hexdigest()
-
-
-def _contents(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return `about` and the arrays; these only after their checksum was compared."""
-    arrays: dict[str, Any] = {}
-
-    def take(name: str, item: Any) -> None:
-        if name != "about" and isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
+def _contents(path: Path, *, with_arrays: bool) -> Contents:
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            version = int(file.attrs["format"])
-            text, written = file["about"][()].decode(), str(file.attrs["sha256"])
-            if with_arrays:
-                file.visititems(take)
-        about = json.loads(text)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(_broken(path, f"it cannot be read ({error})")) from error
-    if version != FORMAT:
+        found = read_checked(path, with_arrays=with_arrays)
+    except BrokenFileError as error:
+        raise InputError(_broken(path, str(error))) from error
+    if found.format != FORMAT:
         msg = (
-            f"{path}: the state is of format {version}, expected {FORMAT}; continue with the "
-            f"version of relion-mpi that wrote it ({about.get('version')})"
+            f"{path}: the state is of format {found.format}, expected {FORMAT}; continue with the "
+            f"version of relion-mpi that wrote it ({found.about.get('version')})"
         )
         raise InputError(msg)
-    if with_arrays and _digest(text, arrays) != written:
-        raise InputError(_broken(path, "its content does not have the checksum written with it"))
-    return about, arrays
+    return found
 
 
 def _broken(path: Path, what: str) -> str:

@@ -16,7 +16,7 @@ from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from relion_mpi.dataset.particles import Particles
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MAY_CHANGE = (
     "o", "j", "gpu", "free_gpu_memory", "auto_iter_max", "tau2_fudge", "solvent_mask",
-    "preread_images", "preread_half", "precision", "batch",
+    "preread_images", "preread_half", "precision", "batch", "checkpoint_minutes",
 )  # fmt: skip
 """Options that may be given anew; the others would make it another run."""
 
@@ -122,6 +122,21 @@ def state_to_read(optimiser: str | Path) -> Path:
     )
 
 
+def words_to_go_on(optimiser: Path, root: Path) -> list[str]:
+    """Return the options with which a run that ended early is continued.
+
+    Parameters
+    ----------
+    optimiser
+        Of its last iteration; of the run before where it ended within its first one.
+    root
+        Its --o.
+    """
+    before = optimiser.with_name(optimiser.name.removesuffix(OPTIMISER).rpartition("_it")[0])
+    is_new = before.resolve() != root.resolve()
+    return ["--continue", str(optimiser), *(["--o", str(root)] if is_new else [])]
+
+
 def saved_to_continue(options: RefineOptions) -> Saved:
     """Read the state to go on from and hold the options against it.
 
@@ -182,13 +197,26 @@ def restore_particles(particles: Particles, saved: Saved) -> None:
     elif any(not np.array_equal(getattr(particles, name), columns[name]) for name in _GROUPS):
         found = "found other optics groups or micrographs"
     else:
-        for name in COLUMNS:
-            setattr(particles, name, columns[name])
+        set_columns(particles, columns)
         return
     raise InputError(
         f"{particles.path}: {found} than when {saved.path} was written; put the file of that run "
         "back, or start anew without --continue"
     )
+
+
+def set_columns(particles: Particles, columns: Mapping[str, Any]) -> None:
+    """Give particles the values of `particle_columns`.
+
+    Parameters
+    ----------
+    particles
+        Changed in place.
+    columns
+        Array by name; become the particles' own.
+    """
+    for name in COLUMNS:
+        setattr(particles, name, columns[name])
 
 
 def particle_columns(particles: Particles) -> dict[str, Any]:

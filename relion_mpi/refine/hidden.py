@@ -112,15 +112,19 @@ class HiddenVariables:
         Changed in place.
     operators : float64 (n, 3, 3)
         Point group, for angular distances.
+
+    Attributes
+    ----------
+    moved : float64 (n_particles, 3) angle, squared offset, class changes: one slot a particle, so
+        that the order in which results arrive does not change the sums
+    taken : bool (n_particles,) those that have a result
     """
 
     def __init__(self, particles: Particles, operators: NDArray[np.float64]) -> None:
         self._particles = particles
         self._operators = operators
-        # Angle, squared offset, class changes: one slot a particle, so that the order in which
-        # results arrive does not change the sums.
-        self._moved = np.zeros((particles.n_particles, 3))
-        self._taken = np.zeros(particles.n_particles, np.bool_)
+        self.moved = np.zeros((particles.n_particles, 3))
+        self.taken = np.zeros(particles.n_particles, np.bool_)
 
     def take(self, rows: NDArray[np.int64], result: BatchResult) -> None:
         """Store a batch's result.
@@ -130,12 +134,12 @@ class HiddenVariables:
         RELION monitorHiddenVariableChanges.
         """
         p = self._particles
-        self._taken[rows] = True
+        self.taken[rows] = True
         before = euler_to_matrix(p.rot_deg[rows], p.tilt_deg[rows], p.psi_deg[rows])
         after = euler_to_matrix(*result.euler_deg.T)
-        self._moved[rows, 0] = mean_axis_distance_deg(before, after, self._operators)
-        self._moved[rows, 1] = ((result.origin_angst - p.origin_angst[rows]) ** 2).sum(axis=1)
-        self._moved[rows, 2] = result.class_number != p.class_number[rows]
+        self.moved[rows, 0] = mean_axis_distance_deg(before, after, self._operators)
+        self.moved[rows, 1] = ((result.origin_angst - p.origin_angst[rows]) ** 2).sum(axis=1)
+        self.moved[rows, 2] = result.class_number != p.class_number[rows]
         p.rot_deg[rows], p.tilt_deg[rows], p.psi_deg[rows] = result.euler_deg.T
         p.origin_angst[rows] = result.origin_angst
         p.class_number[rows] = result.class_number
@@ -146,5 +150,5 @@ class HiddenVariables:
 
     def changes(self) -> Changes:
         """Average the changes over all particles that have a result."""
-        angle, offset2, classes = self._moved[self._taken].mean(axis=0)
+        angle, offset2, classes = self.moved[self.taken].mean(axis=0)
         return Changes(float(angle), float(np.sqrt(offset2 / 2)), float(classes))

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -24,6 +25,8 @@ STALE_SECONDS = 300.0
 file systems may show times that are a minute old."""
 
 _TURN_SECONDS = 0.05
+# Not only the root: another job may write to the same folder, with a root that begins like ours.
+_OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|sampling|quarantine)\.star)"
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 
@@ -45,7 +48,8 @@ class OutputLock:
     Notes
     -----
     A job that was killed leaves its lock. On the host that it ran on the lock is void as soon as
-    the process is gone, elsewhere after STALE_SECONDS without a sign of life.
+    the process is gone, elsewhere after STALE_SECONDS without a sign of life. It may also leave
+    files that it had not finished, under names of their own; these are removed.
     """
 
     def __init__(self, root: Path, refresh_seconds: float = REFRESH_SECONDS) -> None:
@@ -63,6 +67,7 @@ class OutputLock:
                 "another --o"
             ) from error
         atexit.register(self.release)
+        _remove_unfinished(root)
         threading.Thread(target=self._refresh, name="output lock", daemon=True).start()
 
     def release(self) -> None:
@@ -166,6 +171,15 @@ def _this_job() -> dict[str, Any]:
         "began": _began(os.getpid()),
         "token": uuid.uuid4().hex,
     }
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what `relion_mpi.io.atomic.replacing` had no time to rename or remove."""
+    ours = re.compile(rf"\.{re.escape(root.name)}_{_OUTPUTS}\.\d+\.tmp")
+    with contextlib.suppress(OSError):
+        for path in root.parent.iterdir():
+            if ours.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relion_mpi.parallel.abort import AgreedStop
+from relion_mpi.refine.guardian import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ def signed(folder: Path | None, rank: int, run: Callable[[], int]) -> int:
     """Run on this rank and leave a file that says how it ended.
 
     Rank 0 tells of success. Of a failure tells the rank that fails, before it ends all the
-    others; what fails in a thread is told too.
+    others; what fails in a thread is told too. What is killed is told by `guardian`.
 
     Parameters
     ----------
@@ -126,6 +127,11 @@ def signed(folder: Path | None, rank: int, run: Callable[[], int]) -> int:
     """
     if folder is None:
         return run()
+    with guarded(folder, FAILURE, (SUCCESS, ABORTED)) if rank == 0 else contextlib.nullcontext():
+        return _signed(folder, rank, run)
+
+
+def _signed(folder: Path, rank: int, run: Callable[[], int]) -> int:
     before = threading.excepthook
 
     def in_thread(arguments: threading.ExceptHookArgs) -> None:

@@ -38,4 +38,11 @@ class PlanOptions:
     ranks: int = option(
         0, help="Ranks on the node with rank 0; 0 means one a GPU and rank 0", minimum=0
     )
+    host_memory: float = option(
+        0.0, help="Memory of the node; 0 asks this one, unless --gpu_memory tells of another",
+        unit="GiB", minimum=0,
+    )  # fmt: skip
+    time: bool = option(
+        True, help="Also estimate the time, by a second or two of work here", negate="--no-time"
+    )
     table: bool = option(False, help="Also a table of boxes and classes")

@@ -1,4 +1,4 @@
-"""Predict memory before a run: of a GPU, of the hosts, and what would fit at most."""
+"""Predict memory and time before a run: of a GPU, of the hosts, and what would fit at most."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from relion_mpi.refine.batch_size import batch_size_for
 from relion_mpi.refine.gpu_fit import GpuFit, largest_box, refusal, try_to_fit
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.gpu_memory import GIB, GpuJob, GpuNeed, gpu_need
-from relion_mpi.refine.memory import MemoryNeed, memory_need
+from relion_mpi.refine.host_job import on_backend, threads_of
+from relion_mpi.refine.host_memory import HostJob, HostNeed, host_need
+from relion_mpi.refine.host_report import MARGIN, NodeRoom
+from relion_mpi.refine.host_report import refusal as host_refusal
+from relion_mpi.refine.memory import capacity_bytes
 from relion_mpi.refine.options import RefineOptions
+from relion_mpi.refine.plan_time import plan_time
 
 if TYPE_CHECKING:
     from relion_mpi.refine.plan_options import PlanOptions
+    from relion_mpi.refine.time_estimate import TimeEstimate
 
 BOXES = (64, 128, 192, 256, 320, 360, 400, 512)
 CLASSES = (1, 2, 4, 8, 16)
@@ -73,7 +79,8 @@ class Prediction:
     fit : on the GPU; None without one, or where nothing fits
     need : of a GPU; without one with the limits that are wanted
     refusal : why it does not fit; empty where it does
-    host : of the processes
+    host, room : of the processes, and the node's memory
+    time : of a refinement here; None where it is not asked for, or would be elsewhere
     largest : box by number of classes; empty without a GPU
     table : bytes by (box, classes), None where it does not fit; empty where not asked for
     """
@@ -84,7 +91,9 @@ class Prediction:
     fit: GpuFit | None
     need: GpuNeed
     refusal: str
-    host: MemoryNeed
+    host: HostNeed
+    room: NodeRoom
+    time: TimeEstimate | None
     largest: dict[int, int]
     table: dict[tuple[int, int], int | None]
 
@@ -121,38 +130,77 @@ def plan(options: PlanOptions) -> Prediction:
             f"--box {options.box}: expected an even number of pixels, or a STAR file with --i"
         )
     node = _node(options)
-    job = _job(options, options.box, options.n_class, n_optics)
+    job = _job(options, options.box, options.n_class, n_optics, on_gpu=node.n_gpus > 0)
     room = node.room
     fit = None if room is None else try_to_fit(room, job)
     refused = ""
     if room is not None and fit is None:
         refused = refusal(room, job, node.n_sharing)
+    host = _host(options, node, job, fit)
+    need, place = host_need(host), _place(options, node)
+    there = place.capacity_bytes
+    if there is not None and place.need(need) > MARGIN * there:
+        refused = "; ".join(filter(None, (refused, host_refusal(host, place))))
     return Prediction(
         job,
         options.n,
         node,
         fit,
-        gpu_need(job, Limits()) if fit is None else fit.need,
+        _wanted(options, n_optics) if fit is None else fit.need,
         refused,
-        memory_need(
-            options.box, options.pad, options.n_class,
-            on_gpu=room is not None, double=options.precision == "float64",
-        ),
+        need,
+        place,
+        plan_time(
+            _run(options), job, options.angpix, options.n, node.n_workers, has_gpu=node.n_gpus > 0
+        )
+        if options.time and options.n and not options.gpu_memory and not refused
+        else None,
         {} if room is None
         else {k: largest_box(room, replace(job, n_class=k)) for k in LARGEST_OF},
         _table(options, room) if options.table else {},
     )  # fmt: skip
 
 
-def _job(options: PlanOptions, box_size: int, n_class: int, n_optics: int = 1) -> GpuJob:
-    size = options.batch or batch_size_for(options.n or MANY, box_size, on_gpu=True)
-    run = RefineOptions(
+def _wanted(options: PlanOptions, n_optics: int) -> GpuNeed:
+    return gpu_need(_job(options, options.box, options.n_class, n_optics), Limits())
+
+
+def _host(options: PlanOptions, node: Node, job: GpuJob, fit: GpuFit | None) -> HostJob:
+    on_gpu = node.n_gpus > 0
+    return HostJob(
+        on_backend(job if fit is None else fit.job, on_gpu=on_gpu),
+        on_gpu=on_gpu,
+        mstep_on_gpu=fit is not None and fit.mstep_fits,
+        n_particles=options.n,
+        text_bytes=0 if options.i is None else options.i.stat().st_size,
+        n_threads=threads_of(node.n_workers),
+    )
+
+
+def _place(options: PlanOptions, node: Node) -> NodeRoom:
+    """Take the node's memory as told, or that of this one."""
+    there: float | None = options.host_memory * GIB
+    if not there:
+        there = None if options.gpu_memory else capacity_bytes()
+    return NodeRoom("the node", node.n_workers, True, node.n_ranks == 1, None, there)
+
+
+def _run(options: PlanOptions) -> RefineOptions:
+    """Make the options of the run to come, as far as they are known."""
+    return RefineOptions(
         i=Path(), o=Path(), ref=Path(), pad=options.pad, precision=options.precision,
         sym=options.sym, particle_diameter=options.particle_diameter,
     )  # fmt: skip
+
+
+def _job(
+    options: PlanOptions, box_size: int, n_class: int, n_optics: int = 1, *, on_gpu: bool = True
+) -> GpuJob:
+    size = options.batch or batch_size_for(options.n or MANY, box_size, on_gpu=on_gpu)
     return gpu_job(
-        run, box_size, options.angpix, n_class=n_class, batch_size=size, n_optics=n_optics
-    )
+        _run(options), box_size, options.angpix, n_class=n_class, batch_size=size,
+        n_optics=n_optics,
+    )  # fmt: skip
 
 
 def _node(options: PlanOptions) -> Node:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.refine.gpu_memory import GIB
 from relion_mpi.refine.gpu_report import limits_text
-from relion_mpi.refine.memory import RANK_BYTES
+from relion_mpi.refine.host_memory import peak
+from relion_mpi.refine.time_estimate import rests_on
 
 if TYPE_CHECKING:
     from relion_mpi.refine.plan_program import Prediction
@@ -33,6 +34,7 @@ def as_text(found: Prediction) -> str:
         f"{job.precision}" + (f", {found.n_particles} particles" if found.n_particles else ""),
         *_gpu(found),
         *_host(found),
+        *_time(found),
     ]
     if found.largest:
         lines += ["", "largest box by number of classes, pixels"]
@@ -67,21 +69,28 @@ def _gpu(found: Prediction) -> list[str]:
 
 
 def _host(found: Prediction) -> list[str]:
-    host, node = found.host, found.node
-    worker, master = host.worker_bytes + RANK_BYTES, host.master_bytes + RANK_BYTES
-    total = node.n_workers * worker
-    # A process that is alone is both, and is one program.
-    total += master if node.n_ranks > 1 else host.master_bytes
-    lines = [
-        "", "Memory of the host in the last iteration, GiB",
-        _row("a worker", _gib(worker)),
-        _row("rank 0", _gib(master)),
-        _row(f"the node of rank 0, with {node.n_ranks} ranks", _gib(total)),
-    ]  # fmt: skip
+    host, node, room = found.host, found.node, found.room
+    processes = {"a worker": host.worker, "rank 0": host.master}
+    if room.together:
+        processes = {"the process": host.alone}
+    lines = ["", "Memory of the host at most, GiB"]
+    for name, moments in processes.items():
+        moment, total = peak(moments)
+        lines.append(_row(name, f"{_gib(total)}  ({moment})"))
+        lines += [_row(f"  {part}", _gib(n)) for part, n in moments[moment].items()]
+    there = "" if room.capacity_bytes is None else f"  of {room.capacity_bytes / GIB:.1f}"
+    total = room.need(host)
+    lines.append(_row(f"the node of rank 0, with {node.n_ranks} ranks", _gib(total) + there))
     if found.n_particles:
         images = 4.0 * found.n_particles * found.job.box_size**2
         lines.append(_row("all images, where there is room for them", _gib(images)))
     return lines
+
+
+def _time(found: Prediction) -> list[str]:
+    if found.time is None:
+        return []
+    return ["", f"Time to convergence: {found.time}; {rests_on(found.time)}."]
 
 
 def _table(found: Prediction) -> list[str]:

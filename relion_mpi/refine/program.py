@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from relion_mpi.core.errors import InputError
 from relion_mpi.dataset.image_cache import CacheLayout, make_layout
 from relion_mpi.parallel import abort, roll_call
@@ -19,12 +21,17 @@ from relion_mpi.parallel.mpi_crew import MPICrew
 from relion_mpi.parallel.shared_memory import NodeMemory, share_on_node
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
 from relion_mpi.parallel.worker_loop import serve
+from relion_mpi.refine.continuing import words_to_go_on
 from relion_mpi.refine.ending import EndAsked, Ending
 from relion_mpi.refine.gpu_report import say_used
+from relion_mpi.refine.host_job import host_job
+from relion_mpi.refine.host_memory import as_far_as
+from relion_mpi.refine.host_report import NodeRoom, check_host, nodes, say_host_used
 from relion_mpi.refine.lock import OutputLock
-from relion_mpi.refine.memory import MemoryNeed, image_cache_bytes, memory_need, say_need
+from relion_mpi.refine.memory import image_cache_bytes, used_bytes
 from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.pipeline_control import JobEnded
+from relion_mpi.refine.plan_time import Course, course_of, say_time
 from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import LANES, RefineWorker
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.binding import Room
     from relion_mpi.parallel.comm import World
     from relion_mpi.parallel.crew import Crew
+    from relion_mpi.refine.host_memory import HostJob, HostNeed
     from relion_mpi.refine.options import RefineOptions
 
 log = logging.getLogger(__name__)
@@ -42,8 +50,9 @@ log = logging.getLogger(__name__)
 class _Terms:
     """What rank 0 tells every rank before the work begins."""
 
-    need: MemoryNeed
+    need: HostNeed
     layout: CacheLayout
+    course: Course | None
 
 
 def refine(options: RefineOptions, ranks: World) -> None:
@@ -78,40 +87,47 @@ def _refine(options: RefineOptions, ranks: World, ending: Ending) -> None:
 
         bound = binding.bind_rank(options.gpu, ranks)
         rooms = binding.rooms(ranks, bound, int(options.free_gpu_memory * 1e6))
-    start, mistake, lock = None, None, None
+    start, host, need, mistake, lock = None, None, None, None, None
+    hosts = nodes(ranks)
     if ranks.rank == 0:
         try:
-            start = _prepare(options, rooms)
+            start, host, need = _prepare(options, rooms, hosts)
             lock = OutputLock(options.o)
         except InputError as error:
             mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
     set_threads(threads_per_rank(options.j or None, ranks))
-    terms: _Terms = roll_call.tell(ranks, None if start is None else _terms(start))
-    here = node(ranks)
-    if start is not None:
-        say_need(terms.need, here.n_workers, together=ranks.size == 1)
+    mine = None if start is None or need is None else _Terms(
+        need, _layout(start), course_of(start)
+    )
+    terms: _Terms = roll_call.tell(ranks, mine)
+    if terms.course is not None:
+        say_time(ranks, terms.course)
     with (
         _image_memory(options, ranks, terms) as memory,
         lock or contextlib.nullcontext(),
         contextlib.ExitStack() as stack,
     ):
-        worker = RefineWorker(terms.layout, memory)
+        order, worker = 0, RefineWorker(terms.layout, memory)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
         if start is None:
             assert ranks.comm is not None
             serve(ranks.comm, worker, n_lanes)
         elif ranks.comm is None or ranks.size == 1:
-            _master(start, InlineCrew(worker, n_lanes), ending)
+            order = _master(start, InlineCrew(worker, n_lanes), ending)
         else:
-            _master(start, MPICrew(ranks.comm, n_lanes), ending)
+            order = _master(start, MPICrew(ranks.comm, n_lanes), ending)
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)
+        of_host = roll_call.gather(ranks, _host_used(ranks, memory, terms))
+        if host is not None:
+            say_host_used(as_far_as(host, order, options.healpix_order), of_host)
 
 
-def _master(start: Start, crew: Crew, ending: Ending) -> None:
+def _master(start: Start, crew: Crew, ending: Ending) -> int:
+    """Refine, and return the HEALPix order that was reached."""
     began = time.perf_counter()
     ended = False
     with OutputWriter() as writer:
@@ -122,38 +138,50 @@ def _master(start: Start, crew: Crew, ending: Ending) -> None:
             ended = True
     crew.close()
     if ended:
-        line = shlex.join(["relion-mpi", "refine3d", "--continue", str(refinement.last_optimiser)])
-        log.warning("saved; go on with: %s", line)
-        return
+        assert refinement.last_optimiser is not None
+        words = words_to_go_on(refinement.last_optimiser, start.options.o)
+        log.warning("saved; go on with: %s", shlex.join(["relion-mpi", "refine3d", *words]))
+        return refinement.schedule.healpix_order
     log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
+    return refinement.schedule.healpix_order
 
 
-def _prepare(options: RefineOptions, rooms: list[Room]) -> Start:
+def _prepare(
+    options: RefineOptions, rooms: list[Room], hosts: list[NodeRoom]
+) -> tuple[Start, HostJob, HostNeed]:
     """Check everything and make the output folder, before any rank works."""
     start = make_start(options, rooms)
+    host = host_job(start, hosts[0].n_workers)
+    need = check_host(host, hosts)
     try:
         options.o.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"--o {options.o}: its folder cannot be made ({error.strerror}); choose another"
         raise InputError(msg) from error
-    return start
+    return start, host, need
 
 
-def _terms(start: Start) -> _Terms:
+def _layout(start: Start) -> CacheLayout:
     options = start.options
-    need = memory_need(
-        start.model.box_size, options.pad, start.model.n_class,
-        on_gpu=options.gpu is not None, double=options.precision == "float64",
-    )  # fmt: skip
     most = sys.maxsize if options.preread_images else 0
-    return _Terms(
-        need, make_layout(start.particles, start.batches, most, half=options.preread_half)
-    )
+    return make_layout(start.particles, start.batches, most, half=options.preread_half)
 
 
 def _image_memory(options: RefineOptions, ranks: World, terms: _Terms) -> NodeMemory:
     """Take memory for the images on this node."""
     here = node(ranks)
-    with_master = ranks.size == 1 or here.n_workers < here.n_ranks
-    n_bytes = image_cache_bytes(terms.need, here.n_workers, with_master=with_master)
-    return share_on_node(ranks, min(terms.layout.n_bytes, n_bytes), terms.layout.n_batch)
+    run = terms.need.node_bytes(
+        here.n_workers, together=ranks.size == 1,
+        with_master=ranks.size == 1 or here.n_workers < here.n_ranks,
+    )  # fmt: skip
+    n_bytes = min(terms.layout.n_bytes, image_cache_bytes(run))
+    return share_on_node(ranks, n_bytes, terms.layout.n_batch)
+
+
+def _host_used(ranks: World, memory: NodeMemory, terms: _Terms) -> int:
+    """Return the peak of this process, less the images that its node keeps; collective."""
+    peak, layout = used_bytes(), terms.layout
+    kept = int(np.diff(layout.offset)[memory.flags[: layout.n_batch] != 0].sum())
+    if ranks.size > 1 and node(ranks).n_workers > 1:
+        kept = used_bytes("RssShmem")
+    return max(peak - kept, 0)

@@ -1,4 +1,4 @@
-"""The sums of all workers, brought to the master."""
+"""The shapes of what workers sum, and what it is called."""
 
 from __future__ import annotations
 
@@ -9,19 +9,40 @@ from relion_mpi.fourier.shells import padded_size
 from relion_mpi.model.statistics import Statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relion_mpi.model.state import Model
-    from relion_mpi.parallel.crew import Crew
 
 
-def reduced_sums(
-    crew: Crew, model: Model, n_optics: int, n_dir: int
-) -> tuple[list[Statistics], list[Any]]:
-    """Collect the sums of both half-sets in float64.
+def sum_shapes(model: Model, n_optics: int, n_dir: int) -> list[tuple[int, ...]]:
+    """Return the shapes of what workers sum: for each half-set a volume and packed statistics.
 
     Parameters
     ----------
-    crew
-        Has finished an E-step.
+    model
+        Of which the E-step is.
+    n_optics
+        Optics groups.
+    n_dir
+        Directions of the coarse grid.
+    """
+    size = padded_size(model.current_size // 2, model.padding)
+    volume_shape = (model.n_class, n_kept(size), 3)
+    shapes: list[tuple[int, ...]] = []
+    for mine in _statistics(model, n_optics, n_dir):
+        shapes += [volume_shape, mine.packed().shape]
+    return shapes
+
+
+def unpacked_sums(
+    arrays: Sequence[Any], model: Model, n_optics: int, n_dir: int
+) -> tuple[list[Statistics], list[Any]]:
+    """Name what was summed.
+
+    Parameters
+    ----------
+    arrays
+        Of the shapes of `sum_shapes`.
     model
         Of which the E-step was.
     n_optics
@@ -36,16 +57,14 @@ def reduced_sums(
     volumes : list of float64 (n_class, n_kept, 3)
         Of each half-set, see `relion_mpi.fourier.half_ball`.
     """
-    size = padded_size(model.current_size // 2, model.padding)
-    volume_shape = (model.n_class, n_kept(size), 3)
-    statistics = [
+    statistics = _statistics(model, n_optics, n_dir)
+    for mine, vector in zip(statistics, arrays[1::2], strict=True):
+        mine.fill_from(vector)
+    return statistics, list(arrays[0::2])
+
+
+def _statistics(model: Model, n_optics: int, n_dir: int) -> list[Statistics]:
+    return [
         Statistics.empty(n_optics, model.n_shell, half.scale.size, model.n_class, n_dir)
         for half in model.halves
     ]
-    shapes: list[tuple[int, ...]] = []
-    for mine in statistics:
-        shapes += [volume_shape, mine.packed().shape]
-    arrays = crew.reduce(shapes)
-    for mine, vector in zip(statistics, arrays[1::2], strict=True):
-        mine.fill_from(vector)
-    return statistics, arrays[0::2]

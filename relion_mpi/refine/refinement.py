@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from relion_mpi.core.timing import Stopwatch
 from relion_mpi.dataset.particles import particles_blocks
 from relion_mpi.dataset.quarantine import Quarantine
 from relion_mpi.estep.initial_noise import MAX_PARTICLES, halved_averages, initial_sigma2_noise
-from relion_mpi.estep.plan import HalfPlan, Plan
 from relion_mpi.model.state import Accuracy
 from relion_mpi.refine.background import warn_of_background
-from relion_mpi.refine.continuing import particle_columns
+from relion_mpi.refine.continuing import particle_columns, set_columns
 from relion_mpi.refine.ending import EndAsked
-from relion_mpi.refine.hidden import ExpectationTasks, HiddenVariables, particle_batch
+from relion_mpi.refine.expectation_step import ExpectationStep
+from relion_mpi.refine.hidden import particle_batch
 from relion_mpi.refine.maximisation import maximisation
 from relion_mpi.refine.messages import (
     AccuracyTask,
@@ -29,21 +30,20 @@ from relion_mpi.refine.messages import (
     StartExpectation,
 )
 from relion_mpi.refine.outputs.names import OutputNames
+from relion_mpi.refine.partial import Partial, describe_work
+from relion_mpi.refine.planning import make_plan, orientation_grid
 from relion_mpi.refine.record import IterationRecord, RunState
-from relion_mpi.refine.reduction import reduced_sums
+from relion_mpi.refine.reduction import sum_shapes, unpacked_sums
+from relion_mpi.refine.saving import Saving, saved_within
 from relion_mpi.refine.schedule import resolution_from_ssnr
 from relion_mpi.refine.start import start_spectra
 from relion_mpi.refine.table import IterationTable
-from relion_mpi.sampling.orientations import make_orientation_grid
 from relion_mpi.sampling.perturbation import next_perturbation
-from relion_mpi.sampling.translations import make_translation_grid
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from relion_mpi.estep.accuracy import AccuracyResult
     from relion_mpi.estep.initial_noise import PowerSums
-    from relion_mpi.estep.plan import BatchResult
+    from relion_mpi.estep.plan import Plan
     from relion_mpi.model.statistics import Statistics
     from relion_mpi.mstep.maximise import Maximised
     from relion_mpi.parallel.crew import Crew, Stop
@@ -100,10 +100,21 @@ class Refinement:
         self.watch = Stopwatch()
         self.table = IterationTable()
         self._random = np.random.default_rng([self.options.random_seed, 1])
+        self._work = describe_work(self.batches, self.options.precision)
+        self._partial: Partial | None = None
         if start.saved is not None:
             self.iteration = start.saved.iteration
-            self._random.bit_generator.state = start.saved.run.random
-            self.quarantine.flags[:] = start.saved.run.particles["left_out"]
+            self._take_over(start.saved.run)
+            self._partial = saved_within(out, start.saved, self._work)
+        if self._partial is not None:
+            self.model, self.schedule = self._partial.model, self._partial.schedule
+            self._take_over(self._partial.run)
+
+    def _take_over(self, run: RunState) -> None:
+        """Go on where another job was."""
+        self._random.bit_generator.state = run.random
+        self.quarantine.flags[:] = run.particles["left_out"]
+        set_columns(self.particles, run.particles)
 
     def run(self) -> None:
         """Refine until convergence or --auto_iter_max, and write the final files.
@@ -111,7 +122,8 @@ class Refinement:
         Raises
         ------
         EndAsked
-            `stop` said so; all up to the last complete iteration is with the writer.
+            `stop` said so; all up to the last complete iteration is with the writer, and what was
+            done of the next one, where it took long.
         """
         self._set_up_workers()
         if self.last_optimiser is None:
@@ -122,7 +134,9 @@ class Refinement:
             if self.stop():
                 raise EndAsked
             self.iteration += 1
-            last = self.schedule.check_convergence()
+            if self._partial is None:
+                self.schedule.check_convergence()
+            last = self.schedule.has_converged
             if last:
                 log.info("Converged: the last iteration combines the half-sets, to Nyquist.")
             self._iterate(last=last)
@@ -143,7 +157,7 @@ class Refinement:
         setup = Setup(
             tuple(p.stack_headers), p.optics, self.images, model.box_angst, model.n_shell,
             "cpu" if self.options.gpu is None else "gpu", self.options.precision,
-            *self._allowance,
+            *self._allowance, deterministic=self.options.deterministic,
         )  # fmt: skip
         self.crew.begin(setup, {})
 
@@ -162,7 +176,7 @@ class Refinement:
         ]
 
         def take(index: int, answer: BatchAnswer[PowerSums]) -> None:
-            self._leave_out(chosen[index][1].particles, answer)
+            self.quarantine.take(chosen[index][1].particles, answer.flags)
             parts[index] = answer.value
 
         self.crew.run(tasks, take)
@@ -194,13 +208,15 @@ class Refinement:
         began = time.perf_counter()
         model, schedule = self.model, self.schedule
         is_cc = self.iteration == 1 and self.options.firstiter_cc
-        pmax = float(np.mean([h.ave_pmax for h in model.halves]))
-        model.current_size = schedule.current_size(
-            model.box_size, model.box_angst, model.current_resolution, pmax
-        )
-        schedule.perturbation = next_perturbation(
-            schedule.perturbation, schedule.perturbation_factor, self._random
-        )
+        partial, self._partial = self._partial, None
+        if partial is None:  # otherwise all this has been decided
+            pmax = float(np.mean([h.ave_pmax for h in model.halves]))
+            model.current_size = schedule.current_size(
+                model.box_size, model.box_angst, model.current_resolution, pmax
+            )
+            schedule.perturbation = next_perturbation(
+                schedule.perturbation, schedule.perturbation_factor, self._random
+            )
         precision = "float64" if self.options.precision == "float64" else "float32"
         with self.watch.span("load"):
             maps = {
@@ -208,19 +224,19 @@ class Refinement:
                 for h, half in enumerate(model.halves)
             }
             self.crew.begin(LoadReferences(self._plan(self._orientations(), is_cc=is_cc)), maps)
-        if not is_cc:
+        if not is_cc and partial is None:
             with self.watch.span("accuracy"):
                 self._estimate_accuracy()
-        if self.iteration > 1 and not last:
+        if self.iteration > 1 and not last and partial is None:
             self._refine_sampling()
         orientations = self._orientations()
-        plan = self._plan(orientations, is_cc=is_cc)
-        self.crew.begin(StartExpectation(plan), {})
-        with self.watch.span("E-step"):
-            self._expectation()
+        self.crew.begin(StartExpectation(self._plan(orientations, is_cc=is_cc)), {})
+        sizes = model, self.particles.optics.n_groups, orientations.n_dir
+        step = self._expectation(partial, sum_shapes(*sizes))
+        partial = None  # the M-step needs the memory of its sums
         with self.watch.span("reduce"):
-            statistics, volumes = reduced_sums(
-                self.crew, model, self.particles.optics.n_groups, orientations.n_dir
+            statistics, volumes = unpacked_sums(
+                step.collect(sum_shapes(*sizes), more_follow=False), *sizes
             )
         with self.watch.span("M-step"):
             maximised = maximisation(
@@ -230,35 +246,12 @@ class Refinement:
         self._conclude(maximised, statistics, orientations, is_cc=is_cc, last=last, began=began)
 
     def _orientations(self) -> OrientationGrid:
-        return make_orientation_grid(
-            self.schedule.healpix_order,
-            self.group,
-            oversampling=self.schedule.oversampling,
-            perturbation=self.schedule.perturbation,
-        )
+        return orientation_grid(self.schedule, self.group)
 
     def _plan(self, orientations: OrientationGrid, *, is_cc: bool) -> Plan:
-        model, schedule = self.model, self.schedule
-        halves = tuple(
-            HalfPlan(
-                h.sigma2_noise, h.scale, h.avg_norm, h.pdf_direction, h.sigma2_offset_angst2,
-                h.data_vs_prior, int(h.group_particles.sum()),
-            )
-            for h in model.halves
-        )
-        coarse = schedule.coarse_size(
-            model.box_size, model.box_angst, model.current_size, self.options.particle_diameter
-        )
-        translations = make_translation_grid(
-            schedule.offset_range_angst,
-            schedule.offset_step_angst,
-            oversampling=schedule.oversampling,
-            perturbation=schedule.perturbation,
-        )
-        return Plan(
-            self.iteration, model.box_size, model.pixel_size_angst, model.padding,
-            model.current_size, coarse, "cc" if is_cc else "gauss", orientations, translations,
-            schedule.local_sigma_deg, self.particles.optics, halves, self.images,
+        return make_plan(
+            self.iteration, self.model, self.schedule, orientations, self.particles.optics,
+            self.images, is_cc=is_cc,
         )  # fmt: skip
 
     def _estimate_accuracy(self) -> None:
@@ -289,33 +282,53 @@ class Refinement:
                 "" if s.local_sigma_deg is None else f", local within {s.local_sigma_deg:.3g} deg",
             )  # fmt: skip
 
-    def _expectation(self) -> None:
-        hidden = HiddenVariables(self.particles, self.group.operators)
-        tasks = ExpectationTasks(self.particles, self.batches, self.quarantine.flags)
-        label, answered = f"iteration {self.iteration}", list[int]()
-        with Progress(self.particles.n_particles, label) as progress:
+    def _expectation(
+        self, partial: Partial | None, shapes: list[tuple[int, ...]]
+    ) -> ExpectationStep:
+        """Do the E-step, and save how far it is now and then and when an end is asked for."""
+        step = ExpectationStep(
+            self.crew, self.particles, self.batches, self.quarantine, self.group.operators
+        )
+        if partial is not None:
+            step.resume(partial)
+        saving = Saving(self.writer, self.options.checkpoint_minutes)
+        with Progress(self.particles.n_particles, f"iteration {self.iteration}") as progress:
+            progress.update(step.n_done())
 
-            def take(index: int, answer: BatchAnswer[BatchResult]) -> None:
-                rows = self.batches[index].particles
-                kept = self._leave_out(rows, answer)
-                if answer.value is not None:
-                    hidden.take(kept, answer.value)
-                progress.update(rows.size)
+            def on_batch(n: int) -> None:
+                progress.update(n)
+                saving.note_batch()
                 self.writer.check()  # a full disk ends the run now, not after the iteration
-                answered.append(index)
 
-            self.crew.run(tasks, take, self.stop)
-        if len(answered) < len(tasks):
-            raise EndAsked
+            while True:
+                with self.watch.span("E-step"):
+                    if step.run(lambda: self.stop() or saving.is_due(), on_batch):
+                        break
+                is_over = self.stop()
+                if not is_over or saving.is_worth_it():
+                    with self.watch.span("save"):
+                        step.collect(shapes, more_follow=True)
+                        saving.save(self.options.o, self._so_far(step), self.last_optimiser)
+                if is_over:
+                    raise EndAsked
         self.quarantine.write()
         self._count_particles()
-        self.changes = hidden.changes()
+        self.changes, self._timings = step.hidden.changes(), step.timings
+        return step
 
-    def _leave_out(self, rows: NDArray[np.int64], answer: BatchAnswer[Any]) -> NDArray[np.int64]:
-        """Note which images of a batch are unusable; return the rows of the others."""
-        if answer.flags is not None:
-            self.quarantine.add(rows, answer.flags)
-        return self.quarantine.kept(rows)
+    def _so_far(self, step: ExpectationStep) -> Partial:
+        """Freeze how far the iteration is."""
+        halves = [dataclasses.replace(half, maps=half.maps[:0]) for half in self.model.halves]
+        model = copy.deepcopy(dataclasses.replace(self.model, halves=halves))
+        assert step.sums is not None
+        return Partial(
+            self.iteration, self._work, model, copy.deepcopy(self.schedule), self._run_state(),
+            step.done.copy(), step.hidden.moved.copy(), step.hidden.taken.copy(), step.sums,
+        )  # fmt: skip
+
+    def _run_state(self) -> RunState:
+        columns = particle_columns(self.particles) | {"left_out": self.quarantine.flags.copy()}
+        return RunState(columns, self._names_sha256, self._random.bit_generator.state)
 
     def _count_particles(self) -> None:
         """Count the particles of each group that are not left out."""
@@ -352,7 +365,7 @@ class Refinement:
             self._submit(None if last else self.iteration, orientations, maximised)
         self.watch.add("total", time.perf_counter() - began)
         self.table.line(
-            self.iteration, model, schedule, statistics, self.watch.as_dict(), self.crew.timings()
+            self.iteration, model, schedule, statistics, self.watch.as_dict(), self._timings
         )
 
     def _submit(
@@ -362,7 +375,6 @@ class Refinement:
         maximised: Maximised | None = None,
     ) -> None:
         """Freeze everything the files of an iteration say and hand it to the writer."""
-        columns = particle_columns(self.particles) | {"left_out": self.quarantine.flags.copy()}
         record = IterationRecord(
             root=self.options.o,
             iteration=iteration,
@@ -377,7 +389,7 @@ class Refinement:
             joined_map=maximised.joined[0] if maximised and maximised.joined else None,
             unfiltered=maximised.unfiltered if maximised else None,
             timings=self.watch.as_dict(),
-            run=RunState(columns, self._names_sha256, self._random.bit_generator.state),
+            run=self._run_state(),
         )
         self.writer.submit(record)
         if iteration is not None:

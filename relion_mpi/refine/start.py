@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
+from relion_mpi.backend.gpu.device import room_of_kind
 from relion_mpi.backend.limits import Limits
 from relion_mpi.dataset.batches import make_batches
 from relion_mpi.dataset.halfsets import assign_half_sets
@@ -166,7 +167,8 @@ def _fitted_to_gpu(
         n_optics=particles.optics.n_groups,
     )  # fmt: skip
     smallest = min(rooms, key=lambda room: room.n_bytes)
-    found = fit(smallest.n_bytes, job, smallest.n_sharing)
+    of_kind = room_of_kind(min(room.total_bytes for room in rooms)) if job.deterministic else 0
+    found = fit(smallest.n_bytes, job, smallest.n_sharing, of_kind)
     say_fit(found, rooms, size)
     return found
 

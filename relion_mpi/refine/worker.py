@@ -20,6 +20,7 @@ from relion_mpi.refine.messages import (
     BatchAnswer,
     ExpectationTask,
     LoadReferences,
+    MoreBatchesFollow,
     NoiseTask,
     Setup,
     StartExpectation,
@@ -77,6 +78,7 @@ class RefineWorker:
         self._sums: list[HalfSums] = []
         self._warned_bytes = 0
         self._n_iterations = 0
+        self._more_follow = False
 
     def begin(self, message: Any, arrays: dict[str, NDArray[Any]]) -> None:
         """Take a broadcast of the master."""
@@ -86,8 +88,9 @@ class RefineWorker:
             case Setup():
                 self._setup = message
                 self._backend = select_backend(
-                    message.backend, message.precision, message.limits
-                )
+                    message.backend, message.precision, message.limits,
+                    deterministic=message.deterministic,
+                )  # fmt: skip
                 self._images = self._cache(message)
             case LoadReferences(plan):
                 assert self._backend is not None
@@ -102,13 +105,20 @@ class RefineWorker:
                 assert self._backend is not None
                 self._n_iterations += 1
                 self._expectation = Expectation(self._backend, plan, self._references)
-                self._sums = [
-                    HalfSums(self._backend, plan, h) for h in range(len(plan.halves))
-                ]
+                self._begin_sums()
+            case MoreBatchesFollow():
+                self._more_follow = True
             case _:
                 msg = f"the worker does not know {type(message).__name__}"
                 raise TypeError(msg)
+        assert self._backend is not None
         self._backend.synchronise()
+
+    def _begin_sums(self) -> None:
+        assert self._backend is not None
+        assert self._expectation is not None
+        plan = self._expectation.plan
+        self._sums = [HalfSums(self._backend, plan, h) for h in range(len(plan.halves))]
 
     def _cache(self, setup: Setup) -> ImageCache:
         """Make the reader of images; for a GPU what it keeps is page-locked."""
@@ -207,9 +217,14 @@ class RefineWorker:
         """Return volume and statistics of each half-set; they are on the host alone afterwards."""
         self._check_memory()
         arrays = []
-        self._references = []
         while self._sums:
             arrays += self._sums.pop(0).arrays()
         assert self._setup is not None
-        self._release(self._setup.mstep_bytes)
+        assert self._backend is not None
+        if self._more_follow:
+            self._more_follow = False
+            self._begin_sums()
+            self._backend.synchronise()
+        else:
+            self._release(self._setup.mstep_bytes)
         return arrays

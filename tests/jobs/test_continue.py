@@ -1,10 +1,13 @@
-"""Interrupted and continued, on other ranks: the bits of a run that went through."""
+"""Interrupted or failed, and continued on other ranks: the bits of a run that went through."""
 
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +159,115 @@ def test_a_run_that_is_asked_to_end_ends_whole_and_goes_on(tmp_path, how, expect
     done(job(2, "--continue", str(out / "run_it000_optimiser.star"), *control))
     assert {p.name for p in out.glob("RELION_JOB_*")} == {"RELION_JOB_EXIT_SUCCESS"}
     assert read_star(out / "run_it001_data.star")["particles"].height == 400
+
+
+# Whatever ends a job in the middle of an iteration
+
+ALWAYS = ("--checkpoint_minutes", "1e-6")
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """A set whose first iteration takes seconds, and that iteration."""
+    made = particle_set(tmp_path_factory.mktemp("longer"), sym="C1", n=200)
+    out = made.particles.parent / "whole"
+    done(job(3, *anew(made, out), *LONG))
+    return made, out
+
+
+def begun(made, out, *words, n_ranks=3):
+    """Start its iteration on several ranks; return when some of it has been saved."""
+    process = job(n_ranks, *anew(made, out), *LONG, "--pipeline_control", f"{out}/", *words)
+    deadline = time.monotonic() + RUNS_WITHIN
+    partial = out / "run_it001_partial.h5"
+    while not (partial if "--checkpoint_minutes" in words else out / "run_it000_optimiser.star"
+               ).exists():  # fmt: skip
+        assert time.monotonic() < deadline
+        assert process.poll() is None, finish(process, 1)
+        time.sleep(0.02)
+    return process
+
+
+def pid_of(out, rank):
+    """Find a rank by what it was started with."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode().split("\0")
+            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if str(out / "run") in line and f"PMI_RANK={rank}" in environment:
+            return int(folder.name)
+    raise AssertionError(f"there is no rank {rank}")
+
+
+def goes_on(longer, out, n_ranks, *words):
+    """Continue, and hold the result against the whole run; return what the job said."""
+    optimiser = out / "run_it000_optimiser.star"
+    said = done(job(n_ranks, "--continue", str(optimiser), "--pipeline_control", f"{out}/", *words))
+    same(longer[1], out, 1)
+    assert {path.name for path in out.glob("RELION_JOB_*")} == {"RELION_JOB_EXIT_SUCCESS"}
+    assert {path.name for path in longer[1].iterdir()} == {
+        path.name for path in out.iterdir() if not path.name.startswith("RELION_JOB_")
+    }
+    return said
+
+
+def failed(process, out, seconds=30.0):
+    """See a job end by itself, with a sign for the interface; return what it said."""
+    status, output, _ = finish(process, seconds)
+    assert status not in (0, INTERRUPTED, ABORTED), output
+    deadline = time.monotonic() + 5
+    while not (out / "RELION_JOB_EXIT_FAILURE").exists():
+        assert time.monotonic() < deadline, output
+        time.sleep(0.02)
+    return output
+
+
+@pytest.mark.parametrize("n_ranks", [1, 4])
+def test_an_iteration_that_is_asked_to_end_goes_on_in_its_middle(longer, tmp_path, n_ranks):
+    out = tmp_path / "out"
+    process = begun(longer[0], out, *ALWAYS)
+    process.send_signal(signal.SIGTERM)
+    status, output, _ = finish(process, ENDS_WITHIN)
+    assert status == INTERRUPTED, output
+    assert "batches are done and saved: " in output
+    assert "Going on within iteration 1, of which " in goes_on(longer, out, n_ranks)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_rank_killed_in_the_middle_of_an_iteration_leaves_what_was_saved(longer, tmp_path, rank):
+    out = tmp_path / "out"
+    process = begun(longer[0], out, *ALWAYS)
+    os.kill(pid_of(out, rank), signal.SIGKILL)
+    failed(process, out)
+    assert "Going on within iteration 1, of which " in goes_on(longer, out, 2, *ALWAYS)
+
+
+def test_a_disk_that_is_full_ends_the_run_which_goes_on_once_there_is_space(longer, tmp_path):
+    out = tmp_path / "out"
+    process = begun(longer[0], out)
+    # No file may grow any more: the nearest to a full disk that needs no rights.
+    resource.prlimit(pid_of(out, 0), resource.RLIMIT_FSIZE, (4096, 4096))
+    output = failed(process, out)
+    assert output.count("could not be written (") == 1, output
+    assert "Traceback" not in output
+    assert not (out / "run_it001_optimiser.star").exists()
+    assert not list(out.glob(".*"))
+    goes_on(longer, out, 2)
+
+
+def test_a_stack_that_vanishes_ends_the_run_which_goes_on_once_it_is_back(longer, tmp_path):
+    made, out = longer[0], tmp_path / "out"
+    stack = made.particles.with_suffix(".mrcs")
+    shutil.copy(stack, tmp_path / "kept.mrcs")
+    process = begun(made, out, "--no-preread_images")
+    os.truncate(stack, MRC_HEADER)
+    try:
+        output = failed(process, out)
+    finally:
+        shutil.copy(tmp_path / "kept.mrcs", stack)
+    assert f"{stack}: the file ends at byte " in output
+    assert ", expected 200 images; it changed after the run began" in output
+    assert "Traceback" not in output
+    goes_on(longer, out, 2)

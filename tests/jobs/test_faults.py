@@ -96,6 +96,13 @@ def test_a_master_that_fails_while_workers_wait_ends_all_ranks():
     assert "KeyError" in output
 
 
+def test_a_worker_whose_main_thread_fails_ends_all_ranks():
+    status, output = run_program(3, "crew.begin({'no': 'scale'}, {'weights': np.ones(3)})")
+    assert status != 0
+    assert "KeyError: 'scale'" in output
+    assert re.search(r"failed on rank [12] of 3", output)
+
+
 def test_an_input_error_of_a_worker_is_told_without_a_traceback():
     status, output = run_program(3, "crew.run(['input error in work', 'sleep'], print)")
     assert status != 0
@@ -150,6 +157,28 @@ def test_a_worker_whose_thread_hangs_shows_its_stacks_and_ends_all_ranks():
     assert re.search(r"relion-mpi: rank [12] on \S+: no progress for \d s; its threads:", output)
     assert "in work" in output  # the method that sleeps
     assert re.search(r"rank [12] on \S+ has made no progress for \d s", output)
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_one_process_whose_thread_hangs_shows_its_stacks_and_ends():
+    program = """
+import numpy as np, sys, time
+from crew_worker import SummingWorker
+from relion_mpi.parallel import abort, comm
+from relion_mpi.parallel.inline import InlineCrew
+
+abort.install(comm.world())
+crew = InlineCrew(SummingWorker())
+crew.begin({"scale": 1}, {"weights": np.ones(3)})
+sys.stderr.write(f"fault at {time.time()}\\n")
+crew.run([1, "sleep", 2], lambda index, result: None)
+"""
+    status, output, _ = finish(mpiexec(1, "-c", program), STARTING + ENDS_WITHIN)
+    assert seconds_since_fault(output) < ENDS_WITHIN, output
+    assert status != 0
+    assert "relion-mpi: rank 0 on" in output
+    assert "in work" in output
+    assert output.count(f"rank 0 on {socket.gethostname()} has made no progress for") == 1
 
 
 def test_a_worker_that_stops_while_all_are_told_something_ends_all_ranks(monkeypatch):

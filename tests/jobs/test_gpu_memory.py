@@ -16,7 +16,9 @@ from relion_mpi.cli.main import main
 
 device.why_no_device = lambda: ""
 device.n_devices = lambda: 1
-device.bind = lambda index: SimpleNamespace(name="toy", uuid="GPU-0", index=index)
+device.bind = lambda index: SimpleNamespace(
+    name="toy", uuid="GPU-0", index=index, total_bytes=2**30
+)
 device.limit_memory = lambda n: 0
 device.bytes_free = lambda n: int(float(sys.argv[1]) * 2**30) // n
 sys.exit(main(sys.argv[2:]))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-OPTIMISER, STATE = "_optimiser.star", "_state.h5"
+OPTIMISER, STATE, PARTIAL = "_optimiser.star", "_state.h5", "_partial.h5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class OutputNames:
     def state(self) -> Path:
         """Return the name of the state in full precision."""
         return self._path(STATE)
+
+    def partial(self) -> Path:
+        """Return the name of what was saved within the iteration."""
+        return self._path(PARTIAL)
 
     def model(self, half: int | None = None) -> Path:
         """Return the name of the model of half-set 1 or 2, or of the only one."""
@@ -94,7 +98,27 @@ def states_of(root: Path) -> list[tuple[int, Path]]:
     list
         (iteration, file) in order of iterations.
     """
-    pattern = re.compile(rf"{re.escape(root.name)}_it(\d{{3,}}){re.escape(STATE)}")
+    return _of_iterations(root, STATE)
+
+
+def partials_of(root: Path) -> list[tuple[int, Path]]:
+    """List what was saved within iterations of a run and is still there.
+
+    Parameters
+    ----------
+    root
+        RELION's --o root name.
+
+    Returns
+    -------
+    list
+        (iteration, file) in order of iterations.
+    """
+    return _of_iterations(root, PARTIAL)
+
+
+def _of_iterations(root: Path, ending: str) -> list[tuple[int, Path]]:
+    pattern = re.compile(rf"{re.escape(root.name)}_it(\d{{3,}}){re.escape(ending)}")
     found = [] if not root.parent.is_dir() else [
         (int(match[1]), path)
         for path in root.parent.iterdir()

@@ -66,7 +66,7 @@ def write_iteration(record: IterationRecord) -> list[Path]:
         for path, write in _files(record, names):
             write(path)
             written.append(path)
-        if record.run is not None and record.iteration is not None:
+        if record.run is not None:
             drop_old_states(record.root, record.iteration)
     except OSError as error:
         raise InputError(
@@ -103,6 +103,17 @@ class OutputWriter:
         """
         self._finish(_MAX_WAITING)
         self._pending.append(self._pool.submit(self._write, record))
+
+    def hand_over(self, write: Callable[[], None]) -> None:
+        """Have something else written after the records that were handed over.
+
+        Parameters
+        ----------
+        write
+            Takes care of its own failures.
+        """
+        self._finish(_MAX_WAITING)
+        self._pending.append(self._pool.submit(write))
 
     def check(self) -> None:
         """Raise what stopped the writing, if anything has, without waiting."""

@@ -82,3 +82,16 @@ def test_nothing_is_written_while_nothing_is_bad(particles, tmp_path):
     found.add(np.arange(N), np.zeros(N, np.uint8))
     found.write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_an_earlier_run_does_not_stay(particles, tmp_path):
+    path = tmp_path / "run_quarantine.star"
+    path.touch()
+    Quarantine(particles, path).write()
+    assert not path.exists()
+
+
+def test_what_is_taken_from_a_worker_comes_back_without_the_bad(particles):
+    found = Quarantine(particles, None)
+    assert found.take(np.array([1, 2]), np.array([HOT, 0], np.uint8)).tolist() == [2]
+    assert found.take(np.array([1, 3]), None).tolist() == [3]

@@ -16,7 +16,7 @@ from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.io.mrc import read_map, write_map
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.parallel.inline import InlineCrew
-from relion_mpi.refine.continuing import state_to_read, with_saved_options
+from relion_mpi.refine.continuing import state_to_read, with_saved_options, words_to_go_on
 from relion_mpi.refine.ending import EndAsked
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.writer import OutputWriter
@@ -216,3 +216,10 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     lines = [(tmp_path / f"{name}_metrics.jsonl").read_text() for name in ("whole", "stopped")]
     numbers = [[line.split(",")[0] for line in text.splitlines()] for text in lines]
     assert numbers[0] == numbers[1]
+
+
+def test_the_words_to_go_on_name_the_new_root_where_there_is_one(tmp_path):
+    optimiser = tmp_path / "run_it012_optimiser.star"
+    assert words_to_go_on(optimiser, tmp_path / "run") == ["--continue", str(optimiser)]
+    new = tmp_path / "run_ct12"
+    assert words_to_go_on(optimiser, new) == ["--continue", str(optimiser), "--o", str(new)]

@@ -159,3 +159,17 @@ def test_of_many_that_take_a_void_lock_one_gets_it(root):
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     with pytest.raises(InputError, match="could not be made"):
         OutputLock(tmp_path / "nowhere" / "run")
+
+
+def test_what_a_killed_job_had_not_finished_is_removed_and_nothing_else(tmp_path):
+    ours = [
+        ".run_it003_state.h5.12.tmp", ".run_half1_class001_unfil.mrc.7.tmp", ".run_data.star.7.tmp",
+    ]  # fmt: skip
+    others = [
+        ".run_ct3_it004_state.h5.9.tmp", ".run2_data.star.9.tmp", "run_it003_state.h5", ".x.tmp",
+    ]  # fmt: skip
+    for name in ours + others:
+        (tmp_path / name).touch()
+    with OutputLock(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

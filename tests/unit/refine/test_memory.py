@@ -1,45 +1,18 @@
-import logging
+import os
 
+import numpy as np
 import pytest
 
 from relion_mpi.refine import memory
 from relion_mpi.refine.memory import (
     GIB,
-    MemoryNeed,
     available_bytes,
+    capacity_bytes,
+    group_limits,
     group_rooms,
     image_cache_bytes,
-    memory_need,
-    say_need,
+    used_bytes,
 )
-
-CPU = {"on_gpu": False, "double": False}
-
-
-def test_twice_the_box_needs_eight_times_the_memory():
-    small, large = memory_need(128, 2, 1, **CPU), memory_need(256, 2, 1, **CPU)
-    assert large.worker_bytes / small.worker_bytes == pytest.approx(8, rel=0.05)
-    assert large.master_bytes / small.master_bytes == pytest.approx(8, rel=0.05)
-
-
-def test_the_sums_of_both_halves_alone_are_less_than_a_worker_needs():
-    sums = 2 * 259 * 259 * 130 * 3 * 8
-    assert sums < memory_need(128, 2, 1, **CPU).worker_bytes < 4 * sums
-
-
-def test_too_little_free_memory_is_told_before_the_start(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2.0**30)
-    with caplog.at_level(logging.INFO):
-        say_need(MemoryNeed(2.0**30, 2.0**30), 2, together=False)
-    assert "3.0 GiB on this node" in caplog.text
-    assert "--pad 1" in caplog.text
-
-
-def test_enough_memory_gives_no_warning(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2.0**40)
-    with caplog.at_level(logging.WARNING):
-        say_need(MemoryNeed(2.0**30, 2.0**30), 2, together=False)
-    assert caplog.text == ""
 
 
 def test_the_free_memory_of_this_host_is_positive():
@@ -47,25 +20,37 @@ def test_the_free_memory_of_this_host_is_positive():
     assert free is None or free > 0
 
 
+def test_a_host_has_at_least_what_is_free():
+    free, there = available_bytes(), capacity_bytes()
+    assert free is None or there >= free
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux says it in /proc")
+def test_the_peak_of_a_process_stays_after_its_memory_is_freed():
+    before = used_bytes("VmRSS")
+    array = np.ones(20 * 2**20)
+    del array
+    assert used_bytes() >= before + 150 * 2**20
+    assert used_bytes("VmRSS") < before + 50 * 2**20
+
+
+def test_a_size_that_is_not_told_is_0():
+    assert used_bytes("VmNothing") == 0
+
+
 # What may keep images
 
 
-def kept(monkeypatch, free, **changes):
-    monkeypatch.setattr(memory, "available_bytes", lambda: free)
-    values = {"need": MemoryNeed(4 * GIB, 10 * GIB), "n_workers_here": 3, "with_master": True}
-    return image_cache_bytes(**(values | changes)) / GIB
-
-
 def test_images_get_half_of_what_the_run_leaves(monkeypatch):
-    # 3 workers of 4 GiB, a master of 10, and 1 more for each of 4 ranks: 26 GiB.
-    assert kept(monkeypatch, 100 * GIB) == pytest.approx(37)
-    assert kept(monkeypatch, 100 * GIB, with_master=False) == pytest.approx(42.5)
-    assert kept(monkeypatch, 100 * GIB, share=0.25) == pytest.approx(18.5)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 * GIB)
+    assert image_cache_bytes(26 * GIB) / GIB == pytest.approx(37)
+    assert image_cache_bytes(26 * GIB, share=0.25) / GIB == pytest.approx(18.5)
 
 
 @pytest.mark.parametrize("free", [20 * GIB, None])
 def test_images_get_nothing_where_memory_is_short_or_unknown(monkeypatch, free):
-    assert kept(monkeypatch, free) == 0
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    assert image_cache_bytes(26 * GIB) == 0
 
 
 def control_group(folder, limit, used, stat, names=("memory.max", "memory.current")):
@@ -82,6 +67,7 @@ def test_the_limits_of_all_control_groups_around_a_job_count(tmp_path):
     control_group(top / "other", 10, 0, {"active_file": 0, "inactive_file": 0})
     mine.write_text("0::/job/step\n")
     assert group_rooms(top, mine) == [1000 - 700 + 150]
+    assert group_limits(top, mine) == [1000]
 
 
 def test_the_limits_of_older_control_groups_count(tmp_path):

@@ -12,9 +12,11 @@ from relion_mpi.core.errors import InputError
 from relion_mpi.refine import plan_program
 from relion_mpi.refine.gpu_fit import least
 from relion_mpi.refine.gpu_memory import GIB
+from relion_mpi.refine.host_memory import peak
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.plan_program import Node, plan
 from relion_mpi.refine.plan_text import as_text
+from relion_mpi.refine.time_estimate import TimeEstimate
 
 
 def row(text, name):
@@ -106,7 +108,42 @@ def test_more_ranks_need_more_of_the_host():
         row(text, f"the node of rank 0, with {n} ranks")
         for text, n in zip(texts, (2, 5), strict=True)
     )
-    assert many == pytest.approx(few + 3 * row(texts[0], "a worker"), abs=0.05)
+    assert few < many < few + 3 * row(texts[0], "a worker")
+
+
+def test_the_parts_of_a_process_add_up():
+    found = plan(PlanOptions(box=128, ranks=3, time=False, host_memory=64.0))
+    text = as_text(found)
+    name, total = peak(found.host.worker)
+    assert sum(found.host.worker[name].values()) == total
+    assert row(text, "a worker") == pytest.approx(total / GIB, abs=0.006)
+
+
+def test_too_little_memory_of_the_node_is_refused_with_what_would_fit():
+    found = plan(PlanOptions(box=400, ranks=5, time=False, host_memory=48.0))
+    assert "the node: box 400" in found.refusal
+    assert "--pad 1" in found.refusal
+    assert plan(PlanOptions(box=400, ranks=5, time=False, host_memory=640.0)).refusal == ""
+
+
+def test_memory_that_is_short_by_less_than_the_margin_is_not_refused():
+    need = plan(PlanOptions(box=128, ranks=2, time=False, host_memory=99.0))
+    total = need.room.need(need.host) / GIB
+    for share, refused in ((0.9, False), (0.8, True)):
+        options = PlanOptions(box=128, ranks=2, time=False, host_memory=share * total)
+        assert bool(plan(options).refusal) == refused
+
+
+def test_the_time_is_estimated_for_this_machine_only(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        plan_program, "plan_time", lambda *a, **k: asked.append(a) or TimeEstimate(600, 15)
+    )
+    monkeypatch.setattr(plan_program.device, "n_devices", lambda: 0)
+    assert "about 10 min (7 min to 20 min)" in as_text(plan(PlanOptions(box=64, n=1000)))
+    assert plan(PlanOptions(box=64, n=1000, gpu_memory=40.0)).time is None
+    assert plan(PlanOptions(box=64, n=1000, time=False)).time is None
+    assert len(asked) == 1
 
 
 def test_the_prediction_is_what_a_run_would_use():

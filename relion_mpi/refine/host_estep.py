@@ -1,0 +1,96 @@
+"""What batches of the CPU backend hold beside references and sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relion_mpi.backend.cpu.accumulate import SLICE_BYTES as SCATTER_BYTES
+from relion_mpi.backend.cpu.coarse import SCORE_BYTES, SLICE_BYTES, TILE
+from relion_mpi.refine.gpu_memory import HALVES, half_disc
+
+if TYPE_CHECKING:
+    from relion_mpi.refine.gpu_memory import GpuJob
+
+PHASE_BYTES = 40
+"""A shift and pixel while a table of phases is made: angle, cosine, sine, and both stacked."""
+ACCURACY_IMAGES, ACCURACY_BYTES = 100, 88
+"""Particles whose accuracy is estimated together; a pixel of one in the arrays of
+`CPUBackend.slice_distances` and `expected_accuracy`."""
+SLICES_EACH = 16, 80
+"""Slices of an image that wait for their scatter, in exhaustive and in the finest local searches:
+what posteriors usually leave, not a limit."""
+DIRECTION_BYTES = 72 + 96 + 48
+"""A coarse direction: its matrix, in the tree with its view, angles and number in two plans."""
+FINE_BYTES = 3 * 72
+"""A direction of the second pass while it is made: its matrix, and those of two steps to it."""
+
+
+def kept_slices(job: GpuJob, n_orient: int, image_size: int) -> int:
+    """Bytes of coarse slices kept for all batches, `relion_mpi.backend.cpu.coarse`.
+
+    Parameters
+    ----------
+    job
+        What is refined.
+    n_orient, image_size
+        Of the exhaustive search.
+    """
+    n_bytes = job.n_class * n_orient * 2 * half_disc(image_size) * job.real
+    return HALVES * job.n_optics * n_bytes if n_bytes < SLICE_BYTES else 0
+
+
+def batch_arrays(job: GpuJob, n_orient: int, image_size: int, n_threads: int) -> int:
+    """Bytes of the batch at work and of the next one's images; the largest of its moments.
+
+    Parameters
+    ----------
+    job
+        What is refined.
+    n_orient, image_size
+        Of the exhaustive search; 0 for local ones.
+    n_threads
+        Of the rank.
+    """
+    real, box, n = job.real, job.box_size, job.batch_size
+    n_pix, n_coarse = half_disc(2 * job.shells), half_disc(image_size)
+    full, transforms = n * box * box * real, n * box * (box // 2 + 1) * 2 * real
+    gathered = n * n_pix * 2 * real
+    read = 2 * n * box * box * 4 * (2 if job.noise_fill else 1)
+    preparing = 2 * full + 2 * transforms + 2 * gathered + (full if job.noise_fill else 0)
+    held = 3 * gathered  # masked and unmasked images; two transfer functions
+    n_hyp = job.n_class * n_orient
+    each = n_hyp * (job.n_shift + 1) * real
+    group = min(n, max(1, SCORE_BYTES // max(each, 1)))
+    scores = group * (each + job.n_shift * 2 * n_coarse * real)
+    tiles = n_threads * min(TILE, n_orient) * 3 * n_coarse * real
+    n_fine = job.n_shift * job.n_child_shift
+    phases = PHASE_BYTES * n_fine * n_pix
+    fine = max(phases, n_threads * n_fine * 2 * n_pix * real + 2 * n_fine * n_pix * real)
+    waiting = n * SLICES_EACH[not n_orient] * 2 * n_pix * real
+    scatter = min(SCATTER_BYTES, waiting) + n * n_pix * real
+    return read + max(preparing, held + max(scores + tiles, fine, scatter))
+
+
+def local_grid(job: GpuJob, order: int) -> int:
+    """Bytes of the directions of local searches, `relion_mpi.sampling`.
+
+    Parameters
+    ----------
+    job
+        What is refined; as many fine directions as fine shifts belong to a coarse one.
+    order
+        HEALPix order.
+    """
+    n_dir = (12 << 2 * order) // job.n_operators
+    return n_dir * (DIRECTION_BYTES + job.n_child_shift * FINE_BYTES)
+
+
+def kept_by_accuracy(job: GpuJob) -> int:
+    """Bytes of the arrays of expected accuracies, of which the thread keeps some.
+
+    Parameters
+    ----------
+    job
+        What is refined.
+    """
+    return ACCURACY_IMAGES * half_disc(2 * job.shells) * ACCURACY_BYTES

@@ -1,0 +1,123 @@
+"""HDF5 files of arrays and of what JSON can say, with one checksum over both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from relion_mpi.io.atomic import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+class BrokenFileError(Exception):
+    """The file is not what was written; the message says in which way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    format : of the file's layout
+    sha256 : checksum written with it
+    about : what is not arrays
+    arrays : by name; none if they were not asked for
+    """
+
+    format: int
+    sha256: str
+    about: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def write_checked(path: Path, version: int, about: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write a file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File.
+    version
+        Of the layout.
+    about
+        What JSON can say.
+    arrays
+        By name; written as they are.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    text = json.dumps(about)
+    try:
+        with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+            file.attrs["format"] = version
+            file.attrs["sha256"] = _digest(text, arrays)
+            file["about"] = text
+            for name, array in arrays.items():
+                file[name] = array
+    except RuntimeError as error:  # of a file that cannot be closed
+        raise OSError(str(error)) from error
+
+
+def read_checked(path: Path, *, with_arrays: bool) -> Contents:
+    """Read a file; the checksum is compared if its arrays are wanted.
+
+    Parameters
+    ----------
+    path
+        File that `write_checked` wrote.
+    with_arrays
+        Without them it is quick.
+
+    Returns
+    -------
+    Contents
+        As written.
+
+    Raises
+    ------
+    BrokenFileError
+        It cannot be read, or has another checksum.
+    """
+    arrays: dict[str, Any] = {}
+
+    def take(name: str, item: Any) -> None:
+        if name != "about" and isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            version = int(file.attrs["format"])
+            text, written = file["about"][()].decode(), str(file.attrs["sha256"])
+            if with_arrays:
+                file.visititems(take)
+        about = json.loads(text)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise BrokenFileError(f"it cannot be read ({error})") from error
+    if with_arrays and _digest(text, arrays) != written:
+        raise BrokenFileError("its content does not have the checksum written with it")
+    return Contents(version, written, about, arrays)
+
+
+def _digest(text: str, arrays: Arrays) -> str:
+    made = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        made.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}".encode())
+        made.update(array.reshape(-1).view(np.uint8).data)
+    return made.hexdigest()

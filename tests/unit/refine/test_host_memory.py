@@ -1,0 +1,120 @@
+"""Terms of the hosts' memory, against sizes that are known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from relion_mpi.backend import select_backend
+from relion_mpi.backend.protocol import Quanta
+from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.refine.gpu_memory import GpuJob
+from relion_mpi.refine.host_estep import kept_slices, local_grid
+from relion_mpi.refine.host_memory import (
+    FILE_BYTES,
+    HostJob,
+    as_far_as,
+    host_need,
+    kept_heap,
+    peak,
+)
+from relion_mpi.sampling.orientations import make_orientation_grid
+
+JOB = GpuJob(64, batch_size=16, n_lanes=1, searches=((4608, 24),))
+
+
+def need(job=JOB, **changes):
+    return host_need(HostJob(job, **changes))
+
+
+def handing_over(job=JOB):
+    return need(job).worker["handing over sums"]
+
+
+@pytest.mark.parametrize(("precision", "padding"), [("float32", 1), ("float32", 2), ("float64", 2)])
+def test_volumes_are_as_large_as_those_of_the_backend(precision, padding):
+    backend = select_backend("cpu", precision)
+    references = backend.load_references(np.zeros((1, 24, 24, 24), np.float32), 12, padding)
+    sums = backend.new_sums(1, 4, 12, padding, Quanta(1e-9, 1e-9, 1e-9))
+    terms = handing_over(GpuJob(24, padding, precision=precision, searches=((1, 8),)))
+    assert terms["references"] == 2 * references.volume.nbytes
+    assert terms["sums"] == 2 * sums.volume.nbytes
+    # One half-set at a time, and once more while its classes are stacked.
+    assert terms["packed sums"] == 2 * backend.fetch_sums(sums).volume.nbytes
+
+
+def test_twice_the_box_needs_nearly_eight_times_the_volumes():
+    small, large = handing_over(), handing_over(replace(JOB, box_size=128))
+    for name in ("references", "sums", "packed sums"):
+        assert large[name] / small[name] == pytest.approx(8, rel=0.06)
+
+
+def test_coarse_slices_are_kept_as_far_as_the_backend_keeps_them():
+    # 4608 orientations, pi / 2 * 12^2 pixels, real and imaginary, float32, two half-sets.
+    assert kept_slices(JOB, 4608, 24) == 2 * 4608 * 2 * 227 * 4
+    assert kept_slices(JOB, 36864, 64) == 0
+
+
+def test_a_gpu_spares_the_host_the_volumes():
+    assert "references" not in need(on_gpu=True).worker["handing over sums"]
+    large = replace(JOB, box_size=256)
+    assert need(large, on_gpu=True).worker_bytes < need(large).worker_bytes / 2
+    assert need(large, on_gpu=True, mstep_on_gpu=True).master_bytes < need(large).master_bytes
+
+
+def test_a_particle_costs_the_same_wherever_it_is_in_the_table():
+    none, some, more = (need(n_particles=n).master_bytes for n in (0, 10**6, 2 * 10**6))
+    assert some - none == more - some
+    assert 5e8 < some - none < 3e9
+    assert need(n_particles=10**6).worker_bytes == need().worker_bytes
+
+
+def test_what_a_run_did_not_reach_does_not_count():
+    job = replace(JOB, searches=((4608, 24), (36864, 24)))
+    short, longer, longest = (
+        host_need(as_far_as(HostJob(job), order, 2)).worker_bytes for order in (2, 3, 7)
+    )
+    assert short < longer <= longest == host_need(HostJob(job)).worker_bytes
+    assert as_far_as(HostJob(job), 3, 2).local_order == 0
+    assert as_far_as(HostJob(job), 4, 2).local_order == 4
+
+
+@pytest.mark.parametrize("sym", ["C1", "D2"])
+def test_directions_take_at_least_their_matrices(sym):
+    group = point_group(sym)
+    grid = make_orientation_grid(3, group)
+    matrices = grid.coarse_directions().nbytes + grid.fine_directions().nbytes
+    held = local_grid(replace(JOB, n_operators=group.n_ops), 3)
+    assert matrices < held < 4 * matrices
+
+
+def test_gridding_needs_more_than_a_division():
+    assert need(replace(JOB, skip_gridding=False)).master_bytes > need().master_bytes
+
+
+def test_a_node_needs_less_than_its_ranks_one_by_one():
+    found = need(replace(JOB, box_size=128))
+    ranks = 3 * found.worker_bytes + found.master_bytes
+    node = found.node_bytes(3, with_master=True)
+    assert 3 * (found.worker_bytes - FILE_BYTES) < node < ranks
+    assert found.node_bytes(3, with_master=False) < node
+    assert found.node_bytes(1, with_master=True, together=True) == found.alone_bytes
+
+
+def test_one_process_needs_less_than_two():
+    found = need(replace(JOB, box_size=128))
+    assert max(found.worker_bytes, found.master_bytes) < found.alone_bytes
+    assert found.alone_bytes < found.worker_bytes + found.master_bytes
+
+
+def test_the_peak_is_the_moment_with_most():
+    assert peak({"a": {"x": 1, "y": 2}, "b": {"x": 4}}) == ("b", 4)
+
+
+@pytest.mark.parametrize(
+    ("array", "total", "kept"), [(1, 10, 10), (1, 10**9, 2**26), (10**8, 9, 0)]
+)
+def test_the_c_library_keeps_small_arrays_up_to_its_limit(array, total, kept):
+    assert kept_heap(array, total) == kept
