@@ -191,7 +191,15 @@ def check_end(attempt, job):
 def stage_of(out):
     """Say where the run was: its newest file."""
     files = [path for path in out.iterdir() if path.name.startswith(("run_", ".run_"))]
-    return max(files, key=lambda path: path.stat().st_mtime).name if files else "start"
+    return max(files, key=modified).name if files else "start"
+
+
+def modified(path):
+    """Return when a file was last written; 0 if it got its final name meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def one_job(options, out, attempt, rng, *, with_kill, expected):
