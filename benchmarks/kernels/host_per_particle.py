@@ -17,12 +17,14 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 
-from relion_mpi.backend.protocol import BestHypotheses, Moments
+from relion_mpi.backend.results import BestHypotheses, Moments
 from relion_mpi.dataset.columns import Table
 from relion_mpi.dataset.optics_groups import read_optics_groups
-from relion_mpi.estep.expectation import Expectation, Recentring
+from relion_mpi.estep.expectation import Expectation, _gated
 from relion_mpi.estep.geometry import batch_optics, image_geometry
 from relion_mpi.estep.plan import HalfPlan, ImageOptions, Plan
+from relion_mpi.estep.prepared import Prepared, Recentring
+from relion_mpi.estep.priors import nearby, shift_prior
 from relion_mpi.estep.sums import HalfSums
 from relion_mpi.fourier.masks import soft_sphere
 from relion_mpi.fourier.shells import round_half_away
@@ -137,9 +139,9 @@ def measure(options, symmetry, order):
     geometry = image_geometry(
         optics, 0, options.box, PIXEL_ANGST, plan.current_size, plan.coarse_size
     )
-    shift_prior = estep._shift_prior(batch, half, recentring)
+    prepared = Prepared(batch, None, recentring, None, None, None, None, None)
     noise = power - 2 * moments.cross + moments.power
-    result = estep._conclude(batch, half, recentring, best, moments, power, sums)
+    result = estep._conclude(prepared, best, moments, power, sums)
     hidden = HiddenVariables(particles, group.operators)
     prior = euler_to_matrix(*batch.prior_euler_deg.T)
     parts = {
@@ -147,9 +149,8 @@ def measure(options, symmetry, order):
         "take": lambda: hidden.take(rows, result),
         "batch_optics": lambda: batch_optics(optics, batch, geometry, np.ones(n), plan.images),
         "soft_sphere": lambda: soft_sphere(options.box, 50.0, 5.0, 2),
-        "shift_prior": lambda: estep._shift_prior(batch, half, recentring),
-        "conclude": lambda: estep._conclude(
-            batch, half, recentring, best, moments, power, sums),
+        "shift_prior": lambda: shift_prior(plan, batch, recentring.angst),
+        "conclude": lambda: estep._conclude(prepared, best, moments, power, sums),
     }  # fmt: skip
     inside = {
         "conclude.sums": lambda: sums.add(
@@ -158,13 +159,13 @@ def measure(options, symmetry, order):
             evidence=best.log_evidence, pmax=best.max_weight, n_slices=1,
             n_significant=best.n_significant),
         "conclude.norm": lambda: estep._norm(batch, half, noise),
-        "conclude.gated": lambda: estep._gated(half, moments),
+        "conclude.gated": lambda: _gated(half, best, moments),
         "conclude.log_evidence": lambda: estep._log_evidence(batch, half, best, power),
         "conclude.fine_matrices": lambda: grid.fine_matrices(best.fine_direction, best.fine_psi),
         "conclude.matrix_to_euler": lambda: matrix_to_euler(prior),
     }  # fmt: skip
     if is_local:
-        parts["local_prior"] = lambda: estep._local_prior(batch, shift_prior)
+        parts["local_prior"] = lambda: nearby(plan, batch, plan.local_sigma_deg)
         inside["local_prior.orientations"] = lambda: local_orientations(
             grid, prior, plan.local_sigma_deg)
         inside["local_prior.euler_to_matrix"] = lambda: euler_to_matrix(*batch.prior_euler_deg.T)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from relion_mpi.backend.results import BestHypotheses, HostSums, Moments
+
 Metric = Literal["gauss", "cc"]
 """Gaussian likelihood, or normalised cross-correlation (RELION's --firstiter_cc)."""
 
@@ -112,6 +114,7 @@ class SearchGrid:
     fine_psi_rad : float64 (n_psi * n_child_psi,)
     coarse_shift_pix : float64 (n_shift, 2) as (x, y), pixels of the batch's images
     fine_shift_pix : float64 (n_shift * n_child_shift, 2)
+    one_batch : made for one batch: backends keep nothing of it
     """
 
     coarse_direction: NDArray[np.float64]
@@ -120,6 +123,7 @@ class SearchGrid:
     fine_psi_rad: NDArray[np.float64]
     coarse_shift_pix: NDArray[np.float64]
     fine_shift_pix: NDArray[np.float64]
+    one_batch: bool = False
 
     @property
     def n_dir(self) -> int:
@@ -166,7 +170,7 @@ class GlobalPrior:
 
     Attributes
     ----------
-    direction : float64 (n_class, n_dir), -inf to skip
+    direction : float64 (n_class, n_dir), -inf to skip whatever the metric
     shift : float64 (n_img, n_shift)
     """
 
@@ -176,78 +180,20 @@ class GlobalPrior:
 
 @dataclass(frozen=True, slots=True)
 class LocalPrior:
-    """Orientations near each particle's last one, with their log priors.
+    """Hypotheses listed for each particle, such as those near its last orientation.
 
     Attributes
     ----------
     offsets : int64 (n_img + 1,)
-    orient : int64 (total,) coarse orientation
+    hypothesis : int64 (total,) class * n_orient + coarse orientation
     log_prior : float64 (total,)
     shift : float64 (n_img, n_shift)
     """
 
     offsets: NDArray[np.int64]
-    orient: NDArray[np.int64]
+    hypothesis: NDArray[np.int64]
     log_prior: NDArray[np.float64]
     shift: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class BestHypotheses:
-    """The most probable hypothesis of each image and what its posterior looks like.
-
-    Attributes
-    ----------
-    class_index, fine_direction, fine_psi, fine_shift : int64 (n_img,)
-    max_weight : float64 (n_img,) posterior probability of the best hypothesis
-    log_evidence : float64 (n_img,) log of the sum of exp(score); cc: the best score
-    n_significant : int64 (n_img,) coarse samples kept
-    """
-
-    class_index: NDArray[np.int64]
-    fine_direction: NDArray[np.int64]
-    fine_psi: NDArray[np.int64]
-    fine_shift: NDArray[np.int64]
-    max_weight: NDArray[np.float64]
-    log_evidence: NDArray[np.float64]
-    n_significant: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Posterior sums of a batch that the noise, scale and prior estimates need.
-
-    R is the projection with CTF and scale, X the masked image at the hypothesis' shift.
-
-    Attributes
-    ----------
-    cross : float64 (n_img, n_shell) sum of weight * Re(conj(R) X)
-    power : float64 (n_img, n_shell) sum of weight * |R|^2
-    class_weight : float64 (n_img, n_class)
-    shift_weight : float64 (n_img, n_fine_shift)
-    n_slices : slices back-projected
-    """
-
-    cross: NDArray[np.float64]
-    power: NDArray[np.float64]
-    class_weight: NDArray[np.float64]
-    shift_weight: NDArray[np.float64]
-    n_slices: int
-
-
-@dataclass(frozen=True, slots=True)
-class HostSums:
-    """Sums of one half-set as they leave the device.
-
-    Attributes
-    ----------
-    volume : float (n_class, n_kept, 3): real, imaginary, weight of the voxels that
-        `relion_mpi.fourier.half_ball` keeps, row by row
-    direction_weight : float64 (n_class, n_dir)
-    """
-
-    volume: NDArray[np.floating[Any]]
-    direction_weight: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +245,11 @@ class Backend(Protocol):
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> type_handle:
-        """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
+        """Transform maps for slicing out to shell r_max.
+
+        Maps are (n_class, box, box, box), or (n_class, box, box) for 2D references, whose slices
+        are themselves turned in the plane: directions must then be rotations in the plane, too.
+        """
 
     def project(
         self,
@@ -340,10 +290,12 @@ class Backend(Protocol):
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
+        remainder_pix: NDArray[np.float64] | None = None,
     ) -> type_handle:
         """Recentre, scale, mask and transform images, float32 or float16 (n_img, box, box).
 
-        They may be read-only. float16 gives what the same values in float32 give.
+        They may be read-only. float16 gives what the same values in float32 give. What recentring
+        by whole pixels leaves over is applied to the transforms if given, (n_img, 2) as (x, y).
         """
 
     def power_spectra(self, images: type_handle) -> NDArray[np.float64]:
@@ -380,9 +332,13 @@ class Backend(Protocol):
         """Score the children of the candidates; return the posterior and its best samples."""
 
     def new_sums(
-        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
-    ) -> type_handle:
-        """Make empty sums for one half-set."""
+        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, *,
+        planar: bool = False,
+    ) -> type_handle:  # fmt: skip
+        """Make empty sums for one half-set; with n_dir = 0 directions are not counted.
+
+        Sums are planar if references are 2D.
+        """
 
     def accumulate(
         self,

@@ -181,6 +181,31 @@ class VolumeBackend(Protocol):
         """
         ...
 
+    def map_power(
+        self, volume: NDArray[np.float64], r_max: int, padding: int
+    ) -> NDArray[np.float64]:
+        """Measure a reference's power per shell, in the units of the noise of images.
+
+        Parameters
+        ----------
+        volume : float64 (box,) * 3
+        r_max
+            Last shell.
+        padding
+            Oversampling of the transform.
+
+        Returns
+        -------
+        float64 (box // 2 + 1,)
+            Half the mean squared modulus of the padded transform that projections are drawn from,
+            corrected for interpolation; 0 beyond r_max.
+
+        Source
+        ------
+        RELION Projector::computeFourierTransformMap.
+        """
+        ...
+
     def regularised(
         self, sums: FourierSums, prior: NDArray[np.float64] | None, min_shell: int
     ) -> Any:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "refine": "relion_mpi.cli.refine",
     "refine3d": "relion_mpi.cli.refine3d",
+    "class3d": "relion_mpi.cli.class3d",
+    "select": "relion_mpi.cli.select",
     "simulate": "relion_mpi.cli.simulate",
     "compare": "relion_mpi.cli.compare",
     "doctor": "relion_mpi.cli.doctor",

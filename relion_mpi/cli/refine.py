@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relion_mpi.cli import refine3d
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import world
 from relion_mpi.refine.continuing import with_saved_options
+from relion_mpi.refine.program import refine
 from relion_mpi.refine.relion_line import LineOptions as Options
 from relion_mpi.refine.relion_line import say_what_has_no_effect, translate, without_program
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "Options", "run", "spelt"]
 
-SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (auto-refine)"
+SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (3D jobs)"
 
 
 def spelt(words: Sequence[str]) -> list[str]:
@@ -37,7 +37,7 @@ def spelt(words: Sequence[str]) -> list[str]:
 
 
 def run(line: Any) -> int:
-    """Refine as the line asks for, on every rank.
+    """Refine or classify as the line asks for, on every rank.
 
     Parameters
     ----------
@@ -57,4 +57,5 @@ def run(line: Any) -> int:
     abort.agree_or_stop(world().comm, mistake)
     assert options is not None
     say_what_has_no_effect(line)
-    return refine3d.run(options)
+    refine(options, world())
+    return 0

@@ -6,6 +6,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def kind_of(cls: type[Any], name: str) -> Kind:
     TypeError
         The annotation is not one that an option can have; a mistake in the program.
     """
-    # Path is often imported for type checkers only, so it is handed in.
-    annotation = typing.get_type_hints(cls, localns={"Path": Path})[name]
+    known: Any = cls  # mypy takes a class of Any for something without a hash
+    annotation = _annotations(known)[name]
     optional = False
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         inner = [one for one in typing.get_args(annotation) if one is not types.NoneType]
@@ -59,6 +60,13 @@ def kind_of(cls: type[Any], name: str) -> Kind:
     if annotation not in _WORDS:
         raise TypeError(f"{cls.__name__}.{name}: an option cannot have this annotation")
     return Kind(base=annotation, many=many, optional=optional)
+
+
+@cache
+def _annotations(cls: type[Any]) -> dict[str, Any]:
+    """Evaluate the annotations of a class once: it is slow, and there are many options."""
+    # Path is often imported for type checkers only, so it is handed in.
+    return typing.get_type_hints(cls, localns={"Path": Path})
 
 
 def kind_word(kind: Kind) -> str:

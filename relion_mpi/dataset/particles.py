@@ -136,13 +136,15 @@ def read_particles(
     return _assemble(table, optics, optics_group, half, images, root)
 
 
-def particles_blocks(particles: Particles) -> dict[str, pl.DataFrame]:
+def particles_blocks(particles: Particles, *, half_sets: bool = True) -> dict[str, pl.DataFrame]:
     """Build the tables of a particle STAR file.
 
     Parameters
     ----------
     particles
         Particles with the values of refinement.
+    half_sets
+        Whether their half-sets are two that are kept apart.
 
     Returns
     -------
@@ -165,7 +167,7 @@ def particles_blocks(particles: Particles) -> dict[str, pl.DataFrame]:
         "rlnClassNumber": particles.class_number,
         "rlnNrOfSignificantSamples": particles.n_significant,
     }
-    if particles.half.any():
+    if half_sets and particles.half.any():
         integers["rlnRandomSubset"] = particles.half.astype(np.int64)
     columns = [pl.Series(name, np.round(x, _DECIMALS)) for name, x in floats.items()]
     columns += [pl.Series(name, x) for name, x in integers.items()]

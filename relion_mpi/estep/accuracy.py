@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.estep.exact_poses import known_euler
 from relion_mpi.estep.geometry import batch_optics, ctf_parameters
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import ctf
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 P_VALUE = 4.605
 """-log(0.01): a pose this much less likely than the true one can be told from it."""
 MAX_ROTATION_DEG, MAX_SHIFT_PIX = 30.0, 10.0
+PSI = 2
+"""Place of the in-plane angle among the Euler angles."""
 RUNGS = 8
 """Trial errors that are compared in one call."""
 
@@ -91,14 +94,17 @@ def expected_accuracy(
     weight = transfer**2 / (2 * sigma2)
     weight[:, geometry.shell == 0] = 0.0
     axis = np.array([_axis(plan.images.random_seed, int(p)) for p in batch.particle])
+    if plan.planar:
+        axis[:, 0] = PSI
+    known_deg = known_euler(batch.euler_deg, plan.orientations)
     references = expectation.references[0]
     rotation = np.zeros(batch.n_img)
     orientability = np.zeros(geometry.n_shell)
     active, ladder = np.arange(batch.n_img), rotation_ladder()
-    first = euler_to_matrix(*batch.euler_deg.T)
+    first = euler_to_matrix(*known_deg.T)
     for low in range(0, ladder.size, RUNGS):
         rungs = ladder[low : low + RUNGS]
-        euler = np.repeat(batch.euler_deg[active, None], rungs.size, axis=1)
+        euler = np.repeat(known_deg[active, None], rungs.size, axis=1)
         euler[np.arange(active.size), :, axis[active, 0]] += rungs
         terms = backend.slice_distances(
             references, first[active],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, LocalPrior, SearchGrid
+from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, SearchGrid
 from relion_mpi.core.errors import NumericalError
+from relion_mpi.estep.exact_poses import class_prior, exact_poses, known_euler
 from relion_mpi.estep.geometry import (
     batch_optics,
     components_per_pixel,
@@ -19,16 +22,23 @@ from relion_mpi.estep.geometry import (
 from relion_mpi.estep.noise_fill import noise_images
 from relion_mpi.estep.plan import BatchResult
 from relion_mpi.estep.prepared import Prepared, Recentring
+from relion_mpi.estep.priors import (
+    listed_for_classes,
+    nearby,
+    prior_of_class,
+    relative_log,
+    shift_prior,
+)
+from relion_mpi.estep.seeds import seeded_classes
 from relion_mpi.estep.sums import MIN_SCALE
 from relion_mpi.fourier.shells import pixels_per_shell, round_half_away
-from relion_mpi.geometry.euler import euler_to_matrix, matrix_to_euler
-from relion_mpi.sampling.local import local_orientations
-from relion_mpi.sampling.local_euler import local_orientations_by_euler
+from relion_mpi.geometry.euler import matrix_to_euler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from relion_mpi.backend.protocol import Backend, BestHypotheses, ImageGeometry, Moments
+    from relion_mpi.backend.protocol import Backend, ImageGeometry, LocalPrior
+    from relion_mpi.backend.results import BestHypotheses, Moments
     from relion_mpi.estep.plan import HalfPlan, ParticleBatch, Plan
     from relion_mpi.estep.sums import HalfSums
 
@@ -70,16 +80,19 @@ class Expectation:
         self.references = references
         self._groups: dict[int, tuple[ImageGeometry, SearchGrid]] = {}
         self._lock = threading.Lock()
-        self._direction_prior = [_relative_log(half.pdf_direction) for half in plan.halves]
+        self._direction_prior = [relative_log(half.pdf_direction) for half in plan.halves]
+        self._classes = [np.flatnonzero(h.pdf_direction.any(axis=1)) for h in plan.halves]
 
     def group(self, optics_group: int) -> tuple[ImageGeometry, SearchGrid]:
         """Return pixels and grid for an optics group."""
         with self._lock:
             if optics_group not in self._groups:
                 plan = self.plan
+                # Without a search there is no first pass to spare anything in.
+                coarse_size = plan.current_size if plan.skip_align else plan.coarse_size
                 geometry = image_geometry(
                     plan.optics, optics_group, plan.box_size, plan.pixel_size_angst,
-                    plan.current_size, plan.coarse_size,
+                    plan.current_size, coarse_size,
                 )  # fmt: skip
                 if plan.images.compat.cropped_last_shell:
                     geometry = without_cropped_row(geometry)
@@ -115,7 +128,9 @@ class Expectation:
         scale = np.ones(batch.n_img)
         if options.correct_scale:
             scale = np.maximum(half.scale[batch.scale_group], MIN_SCALE)
-        shift_prior = self._shift_prior(batch, half, recentring)
+        poses = None
+        if plan.skip_align:
+            poses = exact_poses(batch, plan.orientations, moved, pixel_size)
         return Prepared(
             batch,
             images,
@@ -125,16 +140,34 @@ class Expectation:
                 options.particle_diameter_angst / (2 * pixel_size), options.mask_edge_pix, fill
             ),
             batch_optics(plan.optics, batch, geometry, scale, options),
-            GlobalPrior(self._direction_prior[batch.half], shift_prior)
-            if plan.local_sigma_deg is None
-            else self._local_prior(batch, shift_prior),
+            self._prior(batch, recentring),
             Likelihood(
                 plan.metric,
                 half.sigma2_noise[batch.optics_group],
                 options.adaptive_fraction,
                 options.max_significants,
             ),
+            poses,
         )
+
+    def _prior(self, batch: ParticleBatch, recentring: Recentring) -> GlobalPrior | LocalPrior:
+        """Say which hypotheses are tried, and how likely they are beforehand."""
+        plan, half = self.plan, self.plan.halves[batch.half]
+        if plan.skip_align:
+            return class_prior(half.pdf_direction.sum(axis=1), self._classes_of(batch))
+        shift = shift_prior(plan, batch, recentring.angst)
+        if plan.local_sigma_deg is None:
+            return GlobalPrior(self._direction_prior[batch.half], shift)
+        near = nearby(plan, batch, plan.local_sigma_deg)
+        return listed_for_classes(near, self._classes_of(batch), plan.orientations.n_orient, shift)
+
+    def _classes_of(self, batch: ParticleBatch) -> NDArray[np.int64]:
+        """Give the classes in which each particle takes part, int64 (n_img, n)."""
+        there = self._classes[batch.half]
+        if self.plan.seeded:
+            seed = self.plan.images.random_seed
+            return there[seeded_classes(seed, batch.particle, there.size)][:, None]
+        return np.broadcast_to(there, (batch.n_img, there.size))
 
     def run(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
         """Do the E-step of a batch and add it to the sums of its half-set.
@@ -154,6 +187,23 @@ class Expectation:
         MemoryError
             If the device's memory does not hold a single particle's arrays.
         """
+        if not (self.plan.seeded and isinstance(prepared.prior, GlobalPrior)):
+            return self._run_or_halve(prepared, sums)
+        # Global priors are the batch's, so particles of one class go together.
+        batch, shift = prepared.batch, prepared.prior.shift
+        drawn = self._classes_of(batch)[:, 0]
+        found, order = [], []
+        for k in np.unique(drawn):
+            rows = np.flatnonzero(drawn == k)
+            direction = prior_of_class(self.plan.halves[batch.half].pdf_direction, int(k))
+            part = replace(prepared.chosen(rows), prior=GlobalPrior(direction, shift[rows]))
+            found.append(self._run_or_halve(part, sums))
+            order.append(rows)
+        joined = reduce(BatchResult.followed_by, found)
+        return joined.in_order(np.argsort(np.concatenate(order)))
+
+    def _run_or_halve(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
+        """Do a batch at once, or in parts as small as the memory needs them."""
         n_img = prepared.batch.n_img
         try:
             return self._run(prepared, sums)
@@ -161,82 +211,52 @@ class Expectation:
             if n_img == 1:
                 raise
             log.info("A batch of %d particles is too much for the memory: halving it", n_img)
-        first = self.run(prepared.part(0, n_img // 2), sums)
-        return first.followed_by(self.run(prepared.part(n_img // 2, n_img), sums))
+        first = self._run_or_halve(prepared.chosen(slice(n_img // 2)), sums)
+        second = self._run_or_halve(prepared.chosen(slice(n_img // 2, n_img)), sums)
+        return first.followed_by(second)
 
     def _run(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
-        plan, batch, backend = self.plan, prepared.batch, self.backend
+        batch, backend, poses = prepared.batch, self.backend, prepared.poses
         geometry, grid = self.group(batch.optics_group)
         references = self.references[batch.half]
         prior, likelihood = prepared.prior, prepared.likelihood
         handle = backend.prepare(
             prepared.images, prepared.recentring.pix, prepared.factor, prepared.mask, geometry,
-            prepared.optics,
+            prepared.optics, None if poses is None else poses.remainder_pix,
         )  # fmt: skip
         if isinstance(prior, GlobalPrior):
             candidates = backend.search_global(handle, references, grid, prior, likelihood)
-        else:
+        elif poses is None:
             candidates = backend.search_local(handle, references, grid, prior, likelihood)
+        else:
+            # One pass is enough for classes: the first one keeps all, the second one cuts.
+            grid, whole = poses.grid, replace(likelihood, adaptive_fraction=1.0)
+            candidates = backend.search_local(handle, references, grid, prior, whole)
         posterior, best = backend.search_fine(handle, references, grid, candidates, likelihood)
         del candidates
         _check_finite(batch, best)
         moments = backend.accumulate(handle, references, grid, posterior, likelihood, sums.handle)
-        power = backend.power_spectra(handle)
-        half = plan.halves[batch.half]
-        return self._conclude(batch, half, prepared.recentring, best, moments, power, sums)
-
-    def _shift_prior(
-        self, batch: ParticleBatch, half: HalfPlan, recentring: Recentring
-    ) -> NDArray[np.float64]:
-        """Log prior of each coarse shift relative to the mean prior, (n_img, n_shift).
-
-        The Gaussian of the whole offset in Angstrom; RELION mixes units here.
-        """
-        start, unit = recentring.angst - batch.origin_prior_angst, 1.0
-        if self.plan.images.compat.mixed_offset_prior:
-            unit = float(self.plan.optics.pixel_size_angst[batch.optics_group])
-            start = start / unit
-        # One axis after the other: sums over an axis of two are slow.
-        x, y = (start[:, [i]] + self.plan.translations.coarse_angst[:, i] for i in (0, 1))
-        distance2 = (x * x + y * y) * unit**2
-        if half.sigma2_offset_angst2 < 1e-4:
-            log_prior = np.where(distance2 < 1e-6, 0.0, -np.inf)
-        else:
-            log_prior = -distance2 / (2 * half.sigma2_offset_angst2)
-        return _relative_rows(log_prior)
-
-    def _local_prior(self, batch: ParticleBatch, shift_prior: NDArray[np.float64]) -> LocalPrior:
-        """List the orientations near the particles' last ones."""
-        sigma = self.plan.local_sigma_deg
-        if sigma is None:
-            msg = "a local prior needs a width"
-            raise ValueError(msg)
-        grid, euler_deg = self.plan.orientations, batch.prior_euler_deg
-        if self.plan.images.compat.local_psi_as_number:
-            nearby = local_orientations_by_euler(grid, euler_deg, sigma)
-        else:
-            nearby = local_orientations(grid, euler_to_matrix(*euler_deg.T), sigma)
-        return LocalPrior(nearby.offsets, nearby.orient, nearby.log_prior, shift_prior)
+        return self._conclude(prepared, best, moments, backend.power_spectra(handle), sums)
 
     def _conclude(
         self,
-        batch: ParticleBatch,
-        half: HalfPlan,
-        recentring: Recentring,
+        prepared: Prepared,
         best: BestHypotheses,
         moments: Moments,
         power: NDArray[np.float64],
         sums: HalfSums,
     ) -> BatchResult:
         """Turn moments into noise, norm and scale terms, and best samples into poses."""
-        plan, g = self.plan, batch.optics_group
+        plan, batch, poses, start = self.plan, prepared.batch, prepared.poses, prepared.start_angst
+        half, g = plan.halves[batch.half], batch.optics_group
         noise = power.copy()
         noise[:, : plan.r_max + 1] *= moments.class_weight.sum(axis=1)[:, None]
         noise -= 2 * moments.cross
         noise += moments.power
         norm = self._norm(batch, half, noise)
         evidence = self._log_evidence(batch, half, best, power)
-        fine = plan.translations.fine_shifts_angst
+        fine = np.zeros((1, 2)) if poses else plan.translations.fine_shifts_angst
+        n_significant = (moments.class_weight > 0).sum(axis=1) if poses else best.n_significant
         components = components_per_pixel(
             int(plan.optics.box_size[g]), float(plan.optics.pixel_size_angst[g]),
             plan.box_size, plan.pixel_size_angst,
@@ -244,26 +264,29 @@ class Expectation:
         sums.add(
             batch,
             noise=noise.sum(axis=0) * components,
-            gated=self._gated(half, moments),
+            gated=_gated(half, best, moments),
             class_weight=moments.class_weight,
-            offset2=_squared_offsets(
-                recentring.angst - batch.origin_prior_angst, fine, moments.shift_weight
-            ),
+            offset2=_squared_offsets(start - batch.origin_prior_angst, fine, moments.shift_weight),
             norm=norm,
             evidence=evidence,
             pmax=best.max_weight,
             n_slices=moments.n_slices,
-            n_significant=best.n_significant,
+            n_significant=n_significant,
+            direction=poses.direction if poses else None,
         )
-        matrices = plan.orientations.fine_matrices(best.fine_direction, best.fine_psi)
+        euler_deg = known_euler(batch.euler_deg, plan.orientations)
+        if not poses:
+            euler_deg = matrix_to_euler(
+                plan.orientations.fine_matrices(best.fine_direction, best.fine_psi)
+            )
         return BatchResult(
-            matrix_to_euler(matrices),
-            recentring.angst + fine[best.fine_shift],
+            euler_deg,
+            start + fine[best.fine_shift],
             best.class_index + 1,
             norm,
             evidence,
             best.max_weight,
-            best.n_significant,
+            n_significant,
             moments.n_slices,
         )
 
@@ -276,13 +299,6 @@ class Expectation:
         residual = np.sqrt(2 * np.maximum(noise.sum(axis=1), 0.0))
         updated: NDArray[np.float64] = batch.norm_correction / half.avg_norm * residual
         return updated
-
-    def _gated(
-        self, half: HalfPlan, moments: Moments
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sum cross and power terms over the shells with signal, (n_img,) each."""
-        gate = np.asarray((half.data_vs_prior > SCALE_GATE).any(axis=0), np.float64)
-        return _row_sums(moments.cross, gate), _row_sums(moments.power, gate)
 
     def _log_evidence(
         self,
@@ -314,6 +330,15 @@ def _row_sums(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArr
     return total
 
 
+def _gated(
+    half: HalfPlan, best: BestHypotheses, moments: Moments
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum cross and power terms over the shells with signal in the best class, (n_img,) each."""
+    gate = np.asarray(half.data_vs_prior > SCALE_GATE, np.float64)[best.class_index]
+    cross, power = (np.einsum("is,is->i", one, gate) for one in (moments.cross, moments.power))
+    return cross, power
+
+
 def _squared_offsets(
     start: NDArray[np.float64], shifts: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> float:
@@ -323,21 +348,6 @@ def _squared_offsets(
     total = weight.sum(axis=1) * (start**2).sum(axis=1) + second
     total += 2 * (start[:, 0] * first_x + start[:, 1] * first_y)
     return float(total.sum())
-
-
-def _relative_rows(log_prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract the log of each row's mean probability (RELION's normalisation)."""
-    peak = log_prior.max(axis=1, keepdims=True)
-    mean = np.exp(log_prior - peak).mean(axis=1, keepdims=True)
-    relative: NDArray[np.float64] = log_prior - peak - np.log(mean)
-    return relative
-
-
-def _relative_log(pdf: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log of a distribution relative to its mean; -inf where it vanishes."""
-    with np.errstate(divide="ignore"):
-        relative: NDArray[np.float64] = np.log(pdf / pdf.mean())
-    return relative
 
 
 def _check_finite(batch: ParticleBatch, best: BestHypotheses) -> None:

@@ -136,13 +136,14 @@ def halved_averages(
     Returns
     -------
     dict of float64 (box, box)
-        Half the sum over everything, divided by the particles of the half-set.
+        A half-set's share of the sum over everything, divided by its particles.
 
     Source
     ------
     RELION calculateSumOfPowerSpectraAndAverageImage.
     """
-    everything = 0.5 * np.sum([one.average for one in totals.values()], axis=0)
+    share = 1.0 / len({h for h, _ in totals})
+    everything = share * np.sum([one.average for one in totals.values()], axis=0)
     counts = {h: sum(one.n_img for key, one in totals.items() if key[0] == h) for h, _ in totals}
     return {h: everything / n for h, n in counts.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class HalfPlan:
     sigma2_noise : float64 (n_optics, n_shell)
     scale : float64 (n_group,)
     avg_norm : mean norm correction
-    pdf_direction : float64 (n_class, n_dir)
+    pdf_direction : float64 (n_class, n_dir), sum 1; a class with zeros only takes no part
     sigma2_offset_angst2 : prior variance of offsets
     data_vs_prior : float64 (n_class, n_shell)
     n_particles : of the half-set
@@ -86,8 +86,10 @@ class Plan:
     orientations, translations : the grids, perturbation included
     local_sigma_deg : width of local searches, or None for global ones
     optics : optics groups
-    halves : one HalfPlan per half-set
+    halves : one HalfPlan per half-set; a single one where there are none
     images : how images are treated
+    seeded : each particle takes part in one random class only
+    skip_align : poses are the particles' own; only their classes are found
     """
 
     iteration: int
@@ -103,11 +105,18 @@ class Plan:
     optics: OpticsGroups
     halves: tuple[HalfPlan, ...]
     images: ImageOptions
+    seeded: bool = False
+    skip_align: bool = False
 
     @property
     def r_max(self) -> int:
         """Last shell of the references."""
         return self.current_size // 2
+
+    @property
+    def planar(self) -> bool:
+        """References are 2D: a rotation is psi alone, whatever else particles say."""
+        return self.orientations.planar
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +203,14 @@ class BatchResult:
             mine, theirs = getattr(self, name), getattr(other, name)
             joined[name] = mine + theirs if name == "n_slices" else np.concatenate([mine, theirs])
         return BatchResult(**joined)
+
+    def in_order(self, places: NDArray[np.int64]) -> BatchResult:
+        """Return the results of the same particles in another order.
+
+        Parameters
+        ----------
+        places : int64 (n,)
+            Where each of them is now.
+        """
+        names = [f.name for f in fields(self) if f.name != "n_slices"]
+        return replace(self, **{name: getattr(self, name)[places] for name in names})

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from relion_mpi.backend.protocol import GlobalPrior, LocalPrior
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import ImageMask, Likelihood, OpticsArrays
+    from relion_mpi.estep.exact_poses import ExactPoses
     from relion_mpi.estep.plan import ParticleBatch
 
 
@@ -40,6 +42,7 @@ class Prepared:
     recentring : whole-pixel offsets
     factor : float64 (n_img,) that brings the images to the model's norm
     mask, optics, prior, likelihood : for the backend
+    poses : of particles that are not aligned
     """
 
     batch: ParticleBatch
@@ -50,16 +53,21 @@ class Prepared:
     optics: OpticsArrays
     prior: GlobalPrior | LocalPrior
     likelihood: Likelihood
+    poses: ExactPoses | None = None
 
-    def part(self, first: int, last: int) -> Prepared:
-        """Return the particles from first to last, last excluded.
+    @property
+    def start_angst(self) -> NDArray[np.float64]:
+        """Offsets at a shift of 0, float64 (n_img, 2)."""
+        return self.recentring.angst if self.poses is None else self.batch.origin_angst
+
+    def chosen(self, rows: slice | NDArray[np.int64]) -> Prepared:
+        """Return some of the particles.
 
         Parameters
         ----------
-        first, last
+        rows
             Places in the batch.
         """
-        rows = slice(first, last)
         fill, coefficients = self.mask.fill, self.optics.ctf_coefficients
         return Prepared(
             self.batch.part(rows),
@@ -72,16 +80,20 @@ class Prepared:
                 scale=self.optics.scale[rows],
                 ctf_coefficients=None if coefficients is None else coefficients[rows],
             ),
-            _prior_part(self.prior, first, last),
+            _prior_of(self.prior, rows),
             self.likelihood,
+            None if self.poses is None else self.poses.chosen(rows),
         )
 
 
-def _prior_part(prior: GlobalPrior | LocalPrior, first: int, last: int) -> GlobalPrior | LocalPrior:
+def _prior_of(
+    prior: GlobalPrior | LocalPrior, rows: slice | NDArray[np.int64]
+) -> GlobalPrior | LocalPrior:
     if isinstance(prior, GlobalPrior):
-        return GlobalPrior(prior.direction, prior.shift[first:last])
-    offsets = prior.offsets[first : last + 1]
-    listed = slice(int(offsets[0]), int(offsets[-1]))
+        return GlobalPrior(prior.direction, prior.shift[rows])
+    first, size = prior.offsets[:-1][rows], np.diff(prior.offsets)[rows]
+    offsets = np.concatenate([[0], np.cumsum(size)])
+    listed = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], size)
     return LocalPrior(
-        offsets - offsets[0], prior.orient[listed], prior.log_prior[listed], prior.shift[first:last]
+        offsets, prior.hypothesis[listed], prior.log_prior[listed], prior.shift[rows]
     )

@@ -45,8 +45,10 @@ class HalfSums:
         half = plan.halves[half_index]
         n_class, n_dir = half.pdf_direction.shape
         self.handle = backend.new_sums(
-            n_class, n_dir, plan.r_max, plan.padding, volume_quanta(plan, half)
-        )
+            # Orientations of exact poses are none of the directions: they are counted here.
+            n_class, 0 if plan.skip_align else n_dir, plan.r_max, plan.padding,
+            volume_quanta(plan, half), planar=plan.planar,
+        )  # fmt: skip
         self._lock = threading.Lock()
         self._steps = statistics_steps(plan, half)
         n_optics, n_shell = half.sigma2_noise.shape
@@ -65,6 +67,7 @@ class HalfSums:
         pmax: NDArray[np.float64],
         n_slices: int,
         n_significant: NDArray[np.int64],
+        direction: NDArray[np.int64] | None = None,
     ) -> None:
         """Add one batch.
 
@@ -79,6 +82,7 @@ class HalfSums:
         norm, evidence, pmax : float64 (n_img,)
         n_slices : slices back-projected
         n_significant : int64 (n_img,)
+        direction : int64 (n_img,) where the backend does not count directions
         """
         step, g = self._steps, batch.optics_group
         scale = np.ones(batch.n_img)
@@ -98,10 +102,13 @@ class HalfSums:
             s.cross[groups] += rounded(cross, step.cross[groups])
             s.power[groups] += rounded(power, step.power[groups])
             s.class_weight += rounded(class_weight.sum(axis=0), step.class_weight)
+            if direction is not None:
+                np.add.at(s.direction_weight.T, direction, rounded(class_weight, step.class_weight))
             s.totals += rounded(totals, step.totals)
 
     def arrays(self) -> list[NDArray[np.floating[Any]]]:
         """Bring everything to the host: the volume and the packed statistics."""
         host = self._backend.fetch_sums(self.handle)
-        self.statistics.direction_weight[...] = host.direction_weight
+        if not self._plan.skip_align:
+            self.statistics.direction_weight[...] = host.direction_weight
         return [host.volume.reshape(-1), self.statistics.packed()]

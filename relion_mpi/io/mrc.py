@@ -157,8 +157,55 @@ def write_map(
     stack = stack or volume.ndim == 2
     data = np.ascontiguousarray(volume, dtype="<f4").reshape(-1, *volume.shape[-2:])
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        handle.write(_format_header(data, pixel_size_angst, stack=stack))
+        mean, deviation = _statistics(data)
+        statistics = float(data.min()), float(data.max()), mean, deviation
+        handle.write(header_bytes(data.shape, 2, pixel_size_angst, statistics, stack=stack))
         data.tofile(handle)
+
+
+def header_bytes(
+    shape: tuple[int, ...],
+    mode: int,
+    pixel_size_angst: float,
+    statistics: tuple[float, float, float, float],
+    *,
+    stack: bool,
+) -> bytes:
+    """Make the header of an MRC file.
+
+    Parameters
+    ----------
+    shape
+        (nz, ny, nx).
+    mode
+        2 for float32, 12 for float16.
+    pixel_size_angst
+        Pixel size, Angstrom.
+    statistics
+        Smallest and largest value, mean, standard deviation.
+    stack
+        A stack of images (space group 0) instead of a volume (1).
+
+    Returns
+    -------
+    bytes
+        HEADER_BYTES of them, little-endian.
+    """
+    nz, ny, nx = shape
+    lowest, highest, mean, deviation = statistics
+    mz = 1 if stack else nz
+    cell = [pixel_size_angst * n for n in (nx, ny, mz)]
+    header = bytearray(HEADER_BYTES)
+    struct.pack_into("<10i", header, 0, nx, ny, nz, mode, 0, 0, 0, nx, ny, mz)
+    struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
+    struct.pack_into("<3i3f", header, 64, 1, 2, 3, lowest, highest, mean)
+    struct.pack_into("<2i", header, 88, 0 if stack else 1, 0)
+    struct.pack_into("<i", header, 108, 20140)
+    header[208:216] = b"MAP \x44\x44\x00\x00"
+    struct.pack_into("<fi", header, 216, deviation, 1)
+    label = b"Written by relion_mpi"
+    header[224 : 224 + len(label)] = label
+    return bytes(header)
 
 
 def _parse_header(path: Path, raw: bytes) -> MrcHeader:
@@ -198,24 +245,6 @@ def _byte_order(raw: bytes) -> str:
     if raw[212] == 0x11:
         return ">"
     return "<" if 0 <= struct.unpack("<i", raw[12:16])[0] <= 1000 else ">"
-
-
-def _format_header(data: NDArray[np.float32], pixel_size_angst: float, *, stack: bool) -> bytes:
-    nz, ny, nx = data.shape
-    mean, deviation = _statistics(data)
-    mz = 1 if stack else nz
-    cell = [pixel_size_angst * n for n in (nx, ny, mz)]
-    header = bytearray(HEADER_BYTES)
-    struct.pack_into("<10i", header, 0, nx, ny, nz, 2, 0, 0, 0, nx, ny, mz)
-    struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
-    struct.pack_into("<3i3f", header, 64, 1, 2, 3, float(data.min()), float(data.max()), mean)
-    struct.pack_into("<2i", header, 88, 0 if stack else 1, 0)
-    struct.pack_into("<i", header, 108, 20140)
-    header[208:216] = b"MAP \x44\x44\x00\x00"
-    struct.pack_into("<fi", header, 216, deviation, 1)
-    label = b"Written by relion_mpi"
-    header[224 : 224 + len(label)] = label
-    return bytes(header)
 
 
 def _statistics(data: NDArray[np.float32]) -> tuple[float, float]:

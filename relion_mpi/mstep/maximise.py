@@ -9,6 +9,7 @@ import numpy as np
 
 from relion_mpi.backend.select import select_volumes
 from relion_mpi.core.errors import NumericalError
+from relion_mpi.mstep.classes import symmetrised_or_none
 from relion_mpi.mstep.reconstruct import reconstruct
 from relion_mpi.mstep.solvent_fsc import solvent_corrected_fsc
 from relion_mpi.mstep.spectra import half_set_fsc, spectra_from_fsc
@@ -85,16 +86,11 @@ def symmetrised(
         If the sums are not finite or no particle contributed.
     """
     backend = backend or select_volumes("cpu")
-    found = backend.upload(volume, box_size, r_max, padding)
-    if not found.finite:
-        msg = "the Fourier sums contain NaN or infinite values after the E-step"
-        raise NumericalError(msg)
-    if not found.any_weight:
+    sums = symmetrised_or_none(volume, operators, box_size, r_max, padding, backend)
+    if sums is None:
         msg = "no particle contributed to the reconstruction: all weights are zero"
         raise NumericalError(msg)
-    backend.enforce_friedel(found.sums)
-    backend.apply_point_group(found.sums, operators)
-    return found.sums
+    return sums
 
 
 def maximise_halves(

@@ -60,13 +60,13 @@ def reconstruct(
         floor = backend.mean_weight(sums, weight) / WEIGHT_FLOOR
         transform = backend.divide(sums, weight, floor)
     else:
-        transform = backend.grid(sums, weight, _blob_table(), gridding_iterations)
+        transform = backend.grid(sums, weight, blob_table(), gridding_iterations)
     del weight  # the transform needs its room
     return backend.to_map(transform, sums, MAP_EDGE_PIX)
 
 
 @lru_cache(maxsize=1)
-def _blob_table() -> NDArray[np.float64]:
+def blob_table() -> NDArray[np.float64]:
     """Tabulate the Fourier transform of the Kaiser-Bessel blob, relative to its value at 0."""
     spacing = 0.5 / BLOB_ENTRIES
     w = np.arange(BLOB_ENTRIES) * spacing

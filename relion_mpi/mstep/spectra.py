@@ -1,4 +1,4 @@
-"""Gold-standard FSC, prior and signal-to-noise spectra from Fourier sums."""
+"""Gold-standard FSC, prior and signal-to-noise spectra."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import fft
 
 from relion_mpi.fourier.correlation import correlation_of
+from relion_mpi.fourier.masks import half_transform_radius
+from relion_mpi.fourier.shells import round_half_away
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +100,63 @@ def spectra_from_fsc(
     shell = np.arange(ssnr.size)
     ssnr = np.where(shell > sums.r_max, 0.0, ssnr)
     return ShellSpectra(tau2, sigma2, ssnr, _noise_and_coverage(sums, tau2)[1])
+
+
+def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure the power of a map per shell, in the units of the noise of images.
+
+    Parameters
+    ----------
+    volume : float64 (box,) * 3
+
+    Returns
+    -------
+    float64 (box // 2 + 1,)
+        Half the mean squared modulus; RELION's T is not in it.
+
+    Source
+    ------
+    RELION initialiseDataVersusPrior. Priors of classes are measured otherwise, see
+    `relion_mpi.mstep.classes.prior_of_references`.
+    """
+    box = volume.shape[0]
+    n_shell = box // 2 + 1
+    shells = round_half_away(half_transform_radius(box, 3))
+    inside = shells < n_shell
+    power = np.abs(fft.rfftn(volume, workers=-1)[inside]) ** 2 / float(box) ** 6
+    count = np.bincount(shells[inside], minlength=n_shell)
+    mean = np.bincount(shells[inside], power, minlength=n_shell) / count
+    tau2: NDArray[np.float64] = 0.5 * mean * box**2
+    return tau2
+
+
+def spectra_from_prior(
+    sums: FourierSums, tau2: NDArray[np.float64], tau2_fudge: float
+) -> ShellSpectra:
+    """Find how much data outweigh a prior that was known before them.
+
+    Parameters
+    ----------
+    sums
+        Of the class.
+    tau2 : float64 (n_shell,)
+        Power of the previous reference.
+    tau2_fudge
+        RELION's T.
+
+    Returns
+    -------
+    ShellSpectra
+        Its `tau2` is the given one, without T.
+
+    Source
+    ------
+    RELION updateSSNRarrays: the mean over voxels of weight * T * tau2, 0 beyond r_max.
+    """
+    prior = tau2_fudge * tau2
+    sigma2, coverage = _noise_and_coverage(sums, prior)
+    ratio = np.divide(prior, sigma2, out=np.zeros_like(sigma2), where=sigma2 > 0)
+    return ShellSpectra(tau2, sigma2, ratio, coverage)
 
 
 def _noise_and_coverage(

@@ -14,7 +14,7 @@ from relion_mpi.core.options import options_as_dict
 from relion_mpi.refine.outputs.names import partials_of, states_of
 from relion_mpi.refine.record import RunState
 from relion_mpi.refine.state_file import BrokenFileError, Contents, read_checked, write_checked
-from relion_mpi.refine.state_parts import put_together, taken_apart
+from relion_mpi.refine.state_parts import FIRST_COMMAND, put_together, taken_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from relion_mpi.model.state import Model
     from relion_mpi.refine.record import IterationRecord
-    from relion_mpi.refine.schedule import Schedule
+    from relion_mpi.refine.schedule import BaseSchedule
 
 FORMAT = 1
 N_KEPT = 2
@@ -41,7 +41,7 @@ class Saved:
     path : the file
     sha256 : its checksum
     iteration : that was completed
-    options : plain values by field of RefineOptions
+    options : plain values by field of the options
     model, schedule : after the iteration
     run : the rest
     """
@@ -51,7 +51,7 @@ class Saved:
     iteration: int
     options: Mapping[str, Any]
     model: Model
-    schedule: Schedule
+    schedule: BaseSchedule
     run: RunState
 
 
@@ -125,7 +125,7 @@ def read_options(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values by field of RefineOptions.
+        Plain values by field of the options.
 
     Raises
     ------
@@ -133,6 +133,27 @@ def read_options(path: Path) -> dict[str, Any]:
         The file is broken or of another version; names the one before it.
     """
     return dict(_contents(path, with_arrays=False).about["options"])
+
+
+def read_command(path: Path) -> str:
+    """Read which command's run a state is of, which is quick; the checksum is not looked at.
+
+    Parameters
+    ----------
+    path
+        File that `write_state` wrote.
+
+    Returns
+    -------
+    str
+        For example "refine3d".
+
+    Raises
+    ------
+    InputError
+        The file is broken or of another version; names the one before it.
+    """
+    return str(_contents(path, with_arrays=False).about.get("command", FIRST_COMMAND))
 
 
 def read_sha256(path: Path) -> str:

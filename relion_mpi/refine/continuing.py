@@ -11,7 +11,8 @@ import numpy as np
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.option_parser import OptionParser
 from relion_mpi.core.options import add_to_parser, declarations, options_as_dict
-from relion_mpi.refine.checkpoint import read_options, read_state
+from relion_mpi.refine.checkpoint import read_command, read_options, read_state
+from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
     from relion_mpi.dataset.particles import Particles
     from relion_mpi.refine.checkpoint import Saved
+    from relion_mpi.refine.common_options import CommonOptions
 
 log = logging.getLogger(__name__)
 
 MAY_CHANGE = (
-    "o", "j", "gpu", "free_gpu_memory", "auto_iter_max", "tau2_fudge", "solvent_mask",
+    "o", "j", "gpu", "free_gpu_memory", "auto_iter_max", "iter", "tau2_fudge", "solvent_mask",
     "preread_images", "preread_half", "precision", "batch", "checkpoint_minutes",
 )  # fmt: skip
 """Options that may be given anew; the others would make it another run."""
@@ -37,7 +39,8 @@ COLUMNS = (
 """Columns of Particles that are not what the particle file says."""
 
 _GROUPS = ("scale_group", "optics_group")
-_NEEDED_IN_LINES = ("auto_refine", "split_random_halves")
+_NEEDED_IN_LINES = {"refine3d": ("auto_refine", "split_random_halves"), "class3d": ()}
+_COMMANDS = {RefineOptions: "refine3d", Class3DOptions: "class3d"}
 _NO_VALUE = "None"  # RELION's word for an option that is taken back
 
 
@@ -49,7 +52,7 @@ def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
     words
         Words after the command.
     cls
-        Dataclass of the command's options; has all fields of RefineOptions.
+        Dataclass of the command's options.
 
     Returns
     -------
@@ -66,12 +69,18 @@ def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
     given = vars(parser.read(words))
     if not isinstance(given["continue_"], str):
         return list(words)
-    saved = read_options(state_to_read(given["continue_"]))
+    state = state_to_read(given["continue_"])
+    saved, command = read_options(state), read_command(state)
+    if _COMMANDS.get(cls, command) != command:
+        raise InputError(
+            f"--continue {given['continue_']}: it is a run of {command}, expected one of "
+            f"{_COMMANDS[cls]}; go on with relion-mpi {command}"
+        )
     line = []
     for name, said in declarations(cls).items():
         value = given[name]
         if not isinstance(value, str | bool | list):  # not given
-            value = True if name in _NEEDED_IN_LINES else saved.get(name)
+            value = True if name in _NEEDED_IN_LINES[command] else saved.get(name)
         if value is None or (value == _NO_VALUE and name in MAY_CHANGE):
             continue
         if isinstance(value, bool):
@@ -137,7 +146,7 @@ def words_to_go_on(optimiser: Path, root: Path) -> list[str]:
     return ["--continue", str(optimiser), *(["--o", str(root)] if is_new else [])]
 
 
-def saved_to_continue(options: RefineOptions) -> Saved:
+def saved_to_continue(options: CommonOptions) -> Saved:
     """Read the state to go on from and hold the options against it.
 
     Parameters
@@ -158,10 +167,11 @@ def saved_to_continue(options: RefineOptions) -> Saved:
     assert options.continue_ is not None
     saved = read_state(state_to_read(options.continue_))
     _refuse_changes(options, saved)
-    if saved.iteration >= options.auto_iter_max:
+    if saved.iteration >= options.last_iteration:
+        flag = "--iter" if isinstance(options, Class3DOptions) else "--auto_iter_max"
         raise InputError(
             f"--continue {options.continue_}: iteration {saved.iteration} was the last one of "
-            f"--auto_iter_max {options.auto_iter_max}; give a larger --auto_iter_max to go on"
+            f"{flag} {options.last_iteration}; give a larger {flag} to go on"
         )
     final = options.o.with_name(f"{options.o.name}_data.star")
     if final.exists():
@@ -252,14 +262,14 @@ def names_sha256(particles: Particles) -> str:
     return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()
 
 
-def _refuse_changes(options: RefineOptions, saved: Saved) -> None:
+def _refuse_changes(options: CommonOptions, saved: Saved) -> None:
     """Refuse an option whose new value would make it another run."""
-    said = declarations(RefineOptions)
+    said = declarations(type(options))
     for name, value in options_as_dict(options).items():
         before = saved.options.get(name, value)
         if name in MAY_CHANGE or name not in saved.options or value == before:
             continue
-        allowed = ", ".join(said[one].flag for one in MAY_CHANGE)
+        allowed = ", ".join(said[one].flag for one in MAY_CHANGE if one in said)
         raise InputError(
             f"{said[name].flag}: found {value}, but the run that is continued has {before}; leave "
             f"it out, or start anew without --continue (only {allowed} may change)"

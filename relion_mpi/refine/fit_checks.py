@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.options import RefineOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from relion_mpi.dataset.particles import Particles
-    from relion_mpi.refine.options import RefineOptions
+    from relion_mpi.refine.common_options import CommonOptions
+
+T = TypeVar("T", bound="CommonOptions")
 
 log = logging.getLogger(__name__)
 
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 
-def check_combination(options: RefineOptions) -> None:
+
+def check_combination(options: CommonOptions) -> None:
     """Refuse options that exclude each other.
 
     Raises
@@ -26,8 +32,15 @@ def check_combination(options: RefineOptions) -> None:
     InputError
         Names both.
     """
-    if options.solvent_correct_fsc and options.solvent_mask is None:
+    if (
+        isinstance(options, RefineOptions)
+        and options.solvent_correct_fsc
+        and options.solvent_mask is None
+    ):
         msg = "--solvent_correct_fsc needs a mask: give one with --solvent_mask"
+        raise InputError(msg)
+    if isinstance(options, Class3DOptions) and options.skip_align and options.sigma_ang > 0:
+        msg = "--sigma_ang searches near poses that --skip_align keeps: give one of the two"
         raise InputError(msg)
     if options.precision == "tf32" and options.gpu is None:
         msg = "--precision tf32 is arithmetic of GPUs: give --gpu too, or leave it at float32"
@@ -61,7 +74,7 @@ def check_output_root(root: Path) -> None:
         raise InputError(msg)
 
 
-def fitted_to_particles(options: RefineOptions, particles: Particles) -> RefineOptions:
+def fitted_to_particles(options: T, particles: Particles) -> T:
     """Fill in the particle diameter and check what depends on the box and pixel size.
 
     Parameters
@@ -73,7 +86,7 @@ def fitted_to_particles(options: RefineOptions, particles: Particles) -> RefineO
 
     Returns
     -------
-    RefineOptions
+    T
         With a positive diameter and a low-pass that is not beyond Nyquist.
 
     Raises
@@ -89,11 +102,26 @@ def fitted_to_particles(options: RefineOptions, particles: Particles) -> RefineO
             "to correct for; add it, or give --no-ctf"
         )
         raise InputError(msg)
+    if isinstance(options, Class3DOptions):
+        _check_poses(options, particles)
     options = _with_diameter(options, box_size, pixel_size)
     return _with_low_pass(options, box_size, pixel_size)
 
 
-def _with_diameter(options: RefineOptions, box_size: int, pixel_size: float) -> RefineOptions:
+def _check_poses(options: Class3DOptions, particles: Particles) -> None:
+    """Refuse to keep poses, or to search near them, where the file has none."""
+    if not (options.skip_align or options.sigma_ang > 0) or options.continue_ is not None:
+        return
+    missing = [name for name in ANGLES if name not in particles.frame.columns]
+    if missing:
+        asked = "--skip_align" if options.skip_align else "--sigma_ang"
+        raise InputError(
+            f"{particles.path}: found no column {', '.join(missing)}, expected the angles of each "
+            f"particle for {asked}; leave it out, or give the particles of an earlier job"
+        )
+
+
+def _with_diameter(options: T, box_size: int, pixel_size: float) -> T:
     largest = (box_size - options.maskedge) * pixel_size
     if largest <= 0:
         msg = (
@@ -112,7 +140,7 @@ def _with_diameter(options: RefineOptions, box_size: int, pixel_size: float) -> 
     return options
 
 
-def _with_low_pass(options: RefineOptions, box_size: int, pixel_size: float) -> RefineOptions:
+def _with_low_pass(options: T, box_size: int, pixel_size: float) -> T:
     """Hold --ini_high against the longest and the shortest period of the box."""
     nyquist, longest = 2 * pixel_size, box_size * pixel_size
     if 0 < options.ini_high < nyquist:

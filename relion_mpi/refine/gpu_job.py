@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.refine.gpu_memory import GpuJob
-from relion_mpi.refine.schedule import Schedule
+from relion_mpi.refine.schedule import BaseSchedule
 from relion_mpi.refine.worker import LANES
 from relion_mpi.sampling.translations import make_translation_grid
 
 if TYPE_CHECKING:
-    from relion_mpi.refine.options import RefineOptions
+    from relion_mpi.refine.common_options import CommonOptions
 
 
 def gpu_job(
-    options: RefineOptions,
+    options: CommonOptions,
     box_size: int,
     pixel_size_angst: float,
     *,
@@ -50,7 +50,7 @@ def gpu_job(
     pixels = box_size, pixel_size_angst
     searches = tuple(
         (n_orientations(order, n_operators), _coarse_size(options, order, *pixels))
-        for order in range(options.healpix_order, options.auto_local_healpix_order)
+        for order in options.exhaustive_orders
     )
     return GpuJob(
         box_size, options.pad, n_class, options.precision, batch_size, LANES["gpu"],
@@ -62,6 +62,7 @@ def gpu_job(
         n_operators=n_operators,
         skip_gridding=options.skip_gridding,
         deterministic=options.deterministic,
+        n_half=options.n_half,
     )  # fmt: skip
 
 
@@ -80,15 +81,15 @@ def n_orientations(order: int, n_operators: int = 1) -> int:
 
 
 def _coarse_size(
-    options: RefineOptions, order: int, box_size: int, pixel_size_angst: float
+    options: CommonOptions, order: int, box_size: int, pixel_size_angst: float
 ) -> int:
-    schedule = Schedule(
+    schedule = BaseSchedule(
         healpix_order=order,
         oversampling=options.oversampling,
         offset_range_angst=options.offset_range * pixel_size_angst,
         offset_step_angst=options.offset_step * pixel_size_angst,
         perturbation_factor=options.perturb,
-        local_order=options.auto_local_healpix_order,
+        local_order=order + 1,
     )
     box_angst = box_size * pixel_size_angst
     diameter = options.particle_diameter

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 GIB = 2.0**30
 REAL_BYTES = {"float32": 4, "tf32": 4, "float64": 8}
-HALVES = 2
-"""Every worker serves both half-sets."""
 PLAN_WORK = 1.0
 """Work space of a cuFFT plan, relative to the half transforms that it makes."""
 PLANS_KEPT = 2
@@ -47,6 +45,7 @@ class GpuJob:
     noise_fill : images are filled with noise outside the mask
     n_operators, skip_gridding : see `relion_mpi.backend.gpu.volume_memory.peak_bytes`
     deterministic : sums are exact
+    n_half : half-sets, all of which every worker serves
     """
 
     box_size: int
@@ -64,6 +63,7 @@ class GpuJob:
     n_operators: int = 1
     skip_gridding: bool = True
     deterministic: bool = False
+    n_half: int = 2
 
     @property
     def shells(self) -> int:
@@ -89,7 +89,7 @@ class GpuNeed:
     Attributes
     ----------
     context : what no array holds
-    references, sums : of both half-sets
+    references, sums : of all half-sets
     loading : to transform one reference, before there are sums
     scratch : temporary arrays of the working threads
     batch : images of the working threads
@@ -160,7 +160,7 @@ def gpu_need(job: GpuJob, limits: Limits) -> GpuNeed:
     GpuNeed
         Bytes.
     """
-    real, volumes = job.real, HALVES * job.n_class * job.voxels
+    real, volumes = job.real, job.n_half * job.n_class * job.voxels
     return GpuNeed(
         context=CONTEXT_BYTES,
         references=volumes * 2 * real,
@@ -227,7 +227,7 @@ def _coarse_slices(job: GpuJob, limits: Limits) -> int:
         n_all = job.n_class * n_orient
         fit = limits.tile_bytes // one
         kept.append(one * (n_all if n_all <= fit else fit // TILE * TILE))
-    return HALVES * job.n_optics * max(kept)
+    return job.n_half * job.n_optics * max(kept)
 
 
 def _phases(job: GpuJob) -> int:

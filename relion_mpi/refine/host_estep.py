@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.backend.cpu.accumulate import SLICE_BYTES as SCATTER_BYTES
 from relion_mpi.backend.cpu.coarse import SCORE_BYTES, SLICE_BYTES, TILE
-from relion_mpi.refine.gpu_memory import HALVES, half_disc
+from relion_mpi.refine.gpu_memory import half_disc
 
 if TYPE_CHECKING:
     from relion_mpi.refine.gpu_memory import GpuJob
@@ -36,7 +36,7 @@ def kept_slices(job: GpuJob, n_orient: int, image_size: int) -> int:
         Of the exhaustive search.
     """
     n_bytes = job.n_class * n_orient * 2 * half_disc(image_size) * job.real
-    return HALVES * job.n_optics * n_bytes if n_bytes < SLICE_BYTES else 0
+    return job.n_half * job.n_optics * n_bytes if n_bytes < SLICE_BYTES else 0
 
 
 def batch_arrays(job: GpuJob, n_orient: int, image_size: int, n_threads: int) -> int:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from relion_mpi.refine.gpu_job import gpu_job
-from relion_mpi.refine.host_memory import HostJob
+from relion_mpi.refine.host_memory import FINEST_ORDER, HostJob
+from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.worker import LANES
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
         n_optics=start.particles.optics.n_groups,
     )  # fmt: skip
     on_gpu = options.gpu is not None
+    is_refined = isinstance(options, RefineOptions)
+    local_order = 0 if options.exhaustive_orders else options.healpix_order
     return HostJob(
         on_backend(job, on_gpu=on_gpu),
         on_gpu=on_gpu,
@@ -39,8 +42,9 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
         n_particles=start.particles.n_particles,
         text_bytes=options.i.stat().st_size,
         n_masks=1 + (start.inner is not None),
-        fsc_mask=options.solvent_correct_fsc,
+        fsc_mask=isinstance(options, RefineOptions) and options.solvent_correct_fsc,
         n_threads=options.j or threads_of(n_workers_here),
+        local_order=FINEST_ORDER if is_refined else local_order,
     )
 
 

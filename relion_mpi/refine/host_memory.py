@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.shells import padded_size
-from relion_mpi.refine.gpu_memory import HALVES
 from relion_mpi.refine.host_estep import (
     batch_arrays,
     kept_by_accuracy,
@@ -40,8 +39,9 @@ FINEST_ORDER = 7
 """HEALPix order that auto-refine reaches with good data: 0.23 degrees in the second pass."""
 FILE_BYTES = 125 * MIB
 """Of the two: pages of files, which the ranks of a node share."""
-CUDA_BYTES = 700 * MIB
-"""CUDA, CuPy and page-locked buffers of a rank with a GPU: not from sizes, and not yet measured."""
+CUDA_BYTES, MASTER_CUDA_BYTES = 700 * MIB, 490 * MIB
+"""CUDA, CuPy and its libraries on a rank that works on a GPU, and on rank 0, which has the M-step
+there: measured on an H100."""
 HEAP_ARRAY, HEAP_BYTES = 32 * MIB, 64 * MIB
 """The C library keeps freed arrays below the first, up to the second in each thread (glibc's
 largest M_MMAP_THRESHOLD and M_TRIM_THRESHOLD)."""
@@ -192,8 +192,8 @@ def host_need(host: HostJob) -> HostNeed:
     kept = _kept_of_master(host)
     of_master = {"program": PROGRAM_BYTES + MASTER_BYTES, **kept}
     if host.mstep_on_gpu:
-        of_master["CUDA"] = CUDA_BYTES
-    packed = HALVES * SUM_BYTES * host.packed
+        of_master["CUDA"] = MASTER_CUDA_BYTES
+    packed = host.job.n_half * SUM_BYTES * host.packed
     # Of a saved middle of an iteration, and what came after it.
     mstep = {"reduction": {"packed sums": 2 * packed}, **_mstep(host)}
     master = {name: of_master | terms for name, terms in mstep.items()}
@@ -202,7 +202,7 @@ def host_need(host: HostJob) -> HostNeed:
         idle += CUDA_BYTES
     return HostNeed(
         worker, master, _alone(host, worker, master, kept), waiting + packed,
-        idle + HALVES * worker_sum_bytes(host) * host.packed, idle, waiting + 2 * packed,
+        idle + host.job.n_half * worker_sum_bytes(host) * host.packed, idle, waiting + 2 * packed,
     )  # fmt: skip
 
 
@@ -214,14 +214,14 @@ def worker_sum_bytes(host: HostJob) -> int:
 def _kept_of_master(host: HostJob) -> Terms:
     """List what rank 0 keeps through an iteration, what it broadcast included."""
     job = host.job
-    maps = HALVES * job.n_class * (host.map_bytes + job.real * job.box_size**3)
+    maps = job.n_half * job.n_class * (host.map_bytes + job.real * job.box_size**3)
     return {"maps": maps + host.n_masks * host.map_bytes, "particle table": host.table}
 
 
 def _mstep(host: HostJob) -> dict[str, Terms]:
     """Moments of `relion_mpi.refine.maximisation.maximisation` and of the record after it."""
     new_maps = (3 + 2 * host.fsc_mask) * host.map_bytes
-    record = {"maps of the files": new_maps + HALVES * host.job.n_class * host.map_bytes}
+    record = {"maps of the files": new_maps + host.job.n_half * host.job.n_class * host.map_bytes}
     if host.mstep_on_gpu:
         return {"record": record}
     moments = mstep_moments(host.job, host.packed, fsc_mask=host.fsc_mask)
@@ -231,20 +231,20 @@ def _mstep(host: HostJob) -> dict[str, Terms]:
 def _cpu_worker(host: HostJob) -> dict[str, Terms]:
     job = host.job
     one = 2 * job.real * job.n_class * job.voxels
-    maps = HALVES * job.real * job.n_class * job.box_size**3
+    maps = job.n_half * job.real * job.n_class * job.box_size**3
     loading, array = _loading(job)
     # Arrays of one thread take the place of what it freed before.
     heap, lane_heap = kept_heap(array, loading), kept_heap(0, kept_by_accuracy(job))
     base = {"program": PROGRAM_BYTES + KERNEL_BYTES}
     volumes = {
-        "references": HALVES * one,
-        "sums": HALVES * SUM_BYTES * job.n_class * job.voxels,
+        "references": job.n_half * one,
+        "sums": job.n_half * SUM_BYTES * job.n_class * job.voxels,
     }
     base["freed, not returned"] = heap
     found = {
         # Both are there twice while they are stacked (`CPUBackend.load_references`).
         "loading": {
-            **base, "references": (HALVES - 1) * one, "maps": maps,
+            **base, "references": (job.n_half - 1) * one, "maps": maps,
             "making a reference": max(loading + one * (job.n_class - 1) // job.n_class, 2 * one),
         },
         # `CPUBackend.fetch_sums`; the references go only after it (`RefineWorker.sums`).
@@ -299,9 +299,9 @@ def _gpu_worker(host: HostJob) -> dict[str, Terms]:
     images = (job.n_lanes + 1) * job.batch_size * 4 * job.box_size**2
     if job.noise_fill:
         images *= 2
-    packed = HALVES * worker_sum_bytes(host) * host.packed
+    packed = job.n_half * worker_sum_bytes(host) * host.packed
     return {
-        "loading": {**base, "maps": HALVES * job.real * job.n_class * job.box_size**3},
+        "loading": {**base, "maps": job.n_half * job.real * job.n_class * job.box_size**3},
         "E-step": {
             **base, "images of batches": images, "kernels of local searches": LOCAL_BYTES,
             "directions": local_grid(job, host.local_order) if host.local_order else 0,
@@ -327,7 +327,7 @@ def _alone(
         program["freed, not returned"] = worker["loading"]["freed, not returned"]
     for name, terms in master.items():
         found[name] = terms | program
-    copies = HALVES * (2 * SUM_BYTES + worker_sum_bytes(host)) * host.packed
+    copies = host.job.n_half * (2 * SUM_BYTES + worker_sum_bytes(host)) * host.packed
     found["reduction"] = found["reduction"] | {"packed sums": copies}
     return found
 

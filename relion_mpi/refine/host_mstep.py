@@ -29,7 +29,7 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
     Parameters
     ----------
     job
-        What is refined; one class at a time.
+        What is refined.
     n_packed
         Voxels of a half-set's reduced sums.
     fsc_mask
@@ -44,22 +44,26 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
     half, map_bytes = HALF_BYTES * voxels, 8 * box**3
     packed = HALF_BYTES * n_packed
     copies = half if job.n_operators > 1 else 0
-    maps = (3 if fsc_mask else 2) * map_bytes
+    maps = (3 if fsc_mask else max(job.n_class, job.n_half)) * map_bytes
+    # Classes are reconstructed one after the other, while the reduced sums of the others wait.
+    waiting = packed if job.n_half == 1 else 0
     spread = {
         # The first half-set is whole, the second one not yet; a bool a number that is looked at.
         "spreading sums": {
-            "half-sets": 2 * half, "packed sums": packed + 3 * n_packed, "rotated": copies,
+            "half-sets": job.n_half * half, "packed sums": packed + 3 * n_packed, "rotated": copies,
         },
     }  # fmt: skip
     coefficients = padded_size(job.shells, 1) ** 2 * (padded_size(job.shells, 1) // 2 + 1)
     work = {
-        "joining": JOIN_BYTES * voxels,
-        "FSC": FSC_BYTES * coefficients,
         "making a map": _map_bytes(job),
         "dividing": (GRIDDING_BYTES if not job.skip_gridding else 8 + 16) * voxels,
     }
+    if job.n_half > 1:
+        work |= {"joining": JOIN_BYTES * voxels, "FSC": FSC_BYTES * coefficients}
     return spread | {
-        name: {"half-sets": 2 * half, "new maps": maps, name: n_bytes}
+        name: {
+            "half-sets": job.n_half * half, "packed sums": waiting, "new maps": maps, name: n_bytes,
+        }
         for name, n_bytes in work.items()
     }
 

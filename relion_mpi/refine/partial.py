@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relion_mpi.dataset.batches import Batch
     from relion_mpi.model.state import Model
     from relion_mpi.refine.checkpoint import Saved
-    from relion_mpi.refine.schedule import Schedule
+    from relion_mpi.refine.schedule import BaseSchedule
 
 FORMAT = 1
 
@@ -49,7 +49,7 @@ class Partial:
     iteration: int
     work: str
     model: Model
-    schedule: Schedule
+    schedule: BaseSchedule
     run: RunState
     done: NDArray[np.bool_]
     moved: NDArray[np.float64]

@@ -10,12 +10,12 @@ from relion_mpi.parallel import roll_call
 from relion_mpi.parallel.threads import set_threads
 from relion_mpi.refine.calibration import measure_estep, measure_mstep
 from relion_mpi.refine.host_job import threads_of
+from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.time_estimate import TimeEstimate, estimate, rests_on
 
 if TYPE_CHECKING:
     from relion_mpi.parallel.comm import World
     from relion_mpi.refine.gpu_memory import GpuJob
-    from relion_mpi.refine.options import RefineOptions
     from relion_mpi.refine.start import Start
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,11 @@ def course_of(start: Start) -> Course | None:
     ----------
     start
         What `relion_mpi.refine.start.make_start` prepared. GPUs are not timed: their memory is
-        shared out already.
+        shared out already, and classifications have another course.
     """
     options, model, n = start.options, start.model, start.particles.n_particles
+    if not isinstance(options, RefineOptions):
+        return None
     if n < WORTH_PARTICLES or options.gpu is not None or start.saved is not None:
         return None
     return Course(options, model.box_size, model.pixel_size_angst, n)

@@ -1,4 +1,4 @@
-"""A refinement on all ranks: rank 0 is the master, the others serve it."""
+"""A refinement or classification on all ranks: rank 0 is the master, the others serve it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.binding import Room
     from relion_mpi.parallel.comm import World
     from relion_mpi.parallel.crew import Crew
+    from relion_mpi.refine.common_options import CommonOptions
     from relion_mpi.refine.host_memory import HostJob, HostNeed
-    from relion_mpi.refine.options import RefineOptions
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ class _Terms:
     course: Course | None
 
 
-def refine(options: RefineOptions, ranks: World) -> None:
-    """Run a refinement; collective over all ranks.
+def refine(options: CommonOptions, ranks: World) -> None:
+    """Run a refinement or classification; collective over all ranks.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def refine(options: RefineOptions, ranks: World) -> None:
         raise JobEnded(status)
 
 
-def _refine(options: RefineOptions, ranks: World, ending: Ending) -> None:
+def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
     rooms: list[Room] = []
     if options.gpu is not None:
         from relion_mpi.backend.gpu import binding
@@ -139,15 +139,16 @@ def _master(start: Start, crew: Crew, ending: Ending) -> int:
     crew.close()
     if ended:
         assert refinement.last_optimiser is not None
-        words = words_to_go_on(refinement.last_optimiser, start.options.o)
-        log.warning("saved; go on with: %s", shlex.join(["relion-mpi", "refine3d", *words]))
+        words = ["relion-mpi", start.options.command]
+        words += words_to_go_on(refinement.last_optimiser, start.options.o)
+        log.warning("saved; go on with: %s", shlex.join(words))
         return refinement.schedule.healpix_order
     log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
     return refinement.schedule.healpix_order
 
 
 def _prepare(
-    options: RefineOptions, rooms: list[Room], hosts: list[NodeRoom]
+    options: CommonOptions, rooms: list[Room], hosts: list[NodeRoom]
 ) -> tuple[Start, HostJob, HostNeed]:
     """Check everything and make the output folder, before any rank works."""
     start = make_start(options, rooms)
@@ -167,7 +168,7 @@ def _layout(start: Start) -> CacheLayout:
     return make_layout(start.particles, start.batches, most, half=options.preread_half)
 
 
-def _image_memory(options: RefineOptions, ranks: World, terms: _Terms) -> NodeMemory:
+def _image_memory(options: CommonOptions, ranks: World, terms: _Terms) -> NodeMemory:
     """Take memory for the images on this node."""
     here = node(ranks)
     run = terms.need.node_bytes(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relion_mpi.model.state import Model
-    from relion_mpi.refine.options import RefineOptions
-    from relion_mpi.refine.schedule import Schedule
+    from relion_mpi.refine.common_options import CommonOptions
+    from relion_mpi.refine.schedule import BaseSchedule
     from relion_mpi.sampling.orientations import OrientationGrid
 
 
@@ -59,9 +59,9 @@ class IterationRecord:
 
     root: Path
     iteration: int | None
-    options: RefineOptions
+    options: CommonOptions
     model: Model
-    schedule: Schedule
+    schedule: BaseSchedule
     orientations: OrientationGrid
     tables: Mapping[str, pl.DataFrame]
     group_names: tuple[str, ...]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from relion_mpi.refine.options import RefineOptions
+    from relion_mpi.refine.common_options import CommonOptions
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ def _read_cube(path: Path, what: str) -> tuple[NDArray[np.float64], float]:
 
 
 def load_reference(
-    options: RefineOptions, box_size: int, pixel_size_angst: float
+    options: CommonOptions, box_size: int, pixel_size_angst: float, path: Path | None = None
 ) -> NDArray[np.float64]:
-    """Read the initial reference onto the model's grid, not yet low-passed.
+    """Read an initial reference onto the model's grid, not yet low-passed.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def load_reference(
         --ref and --ref_angpix.
     box_size, pixel_size_angst
         Of the model.
+    path
+        The map, where --ref names several.
 
     Returns
     -------
@@ -61,21 +63,22 @@ def load_reference(
     InputError
         If the map is not a usable cube.
     """
-    volume, header_pixel = _read_cube(options.ref, "reference")
+    path = path or options.ref
+    volume, header_pixel = _read_cube(path, "reference")
     if not np.ptp(volume) > 0:
-        msg = f"{options.ref}: all voxels of the reference are {volume.flat[0]:g}; give a real map"
+        msg = f"{path}: all voxels of the reference are {volume.flat[0]:g}; give a real map"
         raise InputError(msg)
     own_pixel = options.ref_angpix if options.ref_angpix > 0 else header_pixel
     if not own_pixel > 0:
         msg = (
-            f"{options.ref}: the header gives no pixel size; say it with --ref_angpix, or set it "
+            f"{path}: the header gives no pixel size; say it with --ref_angpix, or set it "
             "in the header"
         )
         raise InputError(msg)
     if abs(own_pixel / pixel_size_angst - 1) > PIXEL_TOLERANCE:
         log.warning(
             "%s has a pixel size of %.4g A, the particles %.4g A: it is resampled",
-            options.ref, own_pixel, pixel_size_angst,
+            path, own_pixel, pixel_size_angst,
         )  # fmt: skip
         # The projection of a map is a sum over voxels: keep it when voxels change.
         volume = resample(volume, own_pixel, box_size, pixel_size_angst).astype(np.float64)
@@ -83,7 +86,7 @@ def load_reference(
     elif volume.shape[0] != box_size:
         log.warning(
             "%s has a box of %d voxels, the particles %d: it is cropped or padded",
-            options.ref, volume.shape[0], box_size,
+            path, volume.shape[0], box_size,
         )  # fmt: skip
         volume = windowed(volume, box_size).astype(np.float64)
     return volume
@@ -118,7 +121,7 @@ def load_mask(path: Path, box_size: int, pixel_size_angst: float) -> NDArray[np.
 
 
 def solvent_masks(
-    options: RefineOptions, box_size: int, pixel_size_angst: float, diameter_angst: float
+    options: CommonOptions, box_size: int, pixel_size_angst: float, diameter_angst: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Read or make the solvent mask, and read the inner mask if there is one."""
     if options.solvent_mask is not None:

@@ -14,51 +14,37 @@ from relion_mpi.core.progress import Progress
 from relion_mpi.core.timing import Stopwatch
 from relion_mpi.dataset.particles import particles_blocks
 from relion_mpi.dataset.quarantine import Quarantine
-from relion_mpi.estep.initial_noise import MAX_PARTICLES, halved_averages, initial_sigma2_noise
-from relion_mpi.model.state import Accuracy
-from relion_mpi.refine.background import warn_of_background
 from relion_mpi.refine.continuing import particle_columns, set_columns
 from relion_mpi.refine.ending import EndAsked
 from relion_mpi.refine.expectation_step import ExpectationStep
-from relion_mpi.refine.hidden import particle_batch
-from relion_mpi.refine.maximisation import maximisation
-from relion_mpi.refine.messages import (
-    AccuracyTask,
-    LoadReferences,
-    NoiseTask,
-    Setup,
-    StartExpectation,
-)
+from relion_mpi.refine.first_steps import estimate_accuracy, measure_noise, set_noise
+from relion_mpi.refine.messages import LoadReferences, Setup, StartExpectation
 from relion_mpi.refine.outputs.names import OutputNames
 from relion_mpi.refine.partial import Partial, describe_work
 from relion_mpi.refine.planning import make_plan, orientation_grid
+from relion_mpi.refine.programme import programme_of
 from relion_mpi.refine.record import IterationRecord, RunState
 from relion_mpi.refine.reduction import sum_shapes, unpacked_sums
 from relion_mpi.refine.saving import Saving, saved_within
-from relion_mpi.refine.schedule import resolution_from_ssnr
 from relion_mpi.refine.start import start_spectra
 from relion_mpi.refine.table import IterationTable
 from relion_mpi.sampling.perturbation import next_perturbation
 
 if TYPE_CHECKING:
-    from relion_mpi.estep.accuracy import AccuracyResult
-    from relion_mpi.estep.initial_noise import PowerSums
     from relion_mpi.estep.plan import Plan
     from relion_mpi.model.statistics import Statistics
     from relion_mpi.mstep.maximise import Maximised
     from relion_mpi.parallel.crew import Crew, Stop
-    from relion_mpi.refine.messages import BatchAnswer
     from relion_mpi.refine.outputs.writer import OutputWriter
+    from relion_mpi.refine.planning import Stage
     from relion_mpi.refine.start import Start
     from relion_mpi.sampling.orientations import OrientationGrid
 
 log = logging.getLogger(__name__)
 
-ACCURACY_PARTICLES = 100
-
 
 class Refinement:
-    """A gold-standard refinement on rank 0.
+    """A refinement or classification on rank 0.
 
     Parameters
     ----------
@@ -85,7 +71,9 @@ class Refinement:
         self.options, self.particles = start.options, start.particles
         self.group, self.images = start.group, start.images
         self.model, self.schedule = start.model, start.schedule
-        self.solvent, self.inner = start.solvent, start.inner
+        self.programme = programme_of(
+            start.options, start.group.operators, (start.solvent, start.inner)
+        )
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.stop = stop or (lambda: False)
         self.iteration = 0
@@ -117,7 +105,7 @@ class Refinement:
         set_columns(self.particles, run.particles)
 
     def run(self) -> None:
-        """Refine until convergence or --auto_iter_max, and write the final files.
+        """Do all iterations, and write their files.
 
         Raises
         ------
@@ -128,25 +116,20 @@ class Refinement:
         self._set_up_workers()
         if self.last_optimiser is None:
             self._estimate_noise()
-            start_spectra(self.model, self.options)
+            start_spectra(self.model, self.schedule, self.options)
             self._submit(self.iteration, self._orientations())
-        while self.iteration < self.options.auto_iter_max:
+        while self.iteration < self.options.last_iteration:
             if self.stop():
                 raise EndAsked
             self.iteration += 1
-            if self._partial is None:
-                self.schedule.check_convergence()
-            last = self.schedule.has_converged
-            if last:
-                log.info("Converged: the last iteration combines the half-sets, to Nyquist.")
-            self._iterate(last=last)
-            if last:
+            stage = self.programme.stage(
+                self.iteration, self.schedule, resumed=self._partial is not None
+            )
+            self._iterate(stage)
+            if stage.last:
                 break
         else:
-            log.warning(
-                "not converged after --auto_iter_max %d iterations: there is no final map yet",
-                self.options.auto_iter_max,
-            )
+            self.programme.say_unfinished()
         with self.watch.span("write"):
             self.writer.wait()
 
@@ -162,52 +145,19 @@ class Refinement:
         self.crew.begin(setup, {})
 
     def _estimate_noise(self) -> None:
-        """Estimate each half-set's noise from at most MAX_PARTICLES per optics group."""
-        taken: dict[tuple[int, int], int] = {}
-        chosen = []
-        for batch in self.batches:
-            key = batch.half - 1, int(self.particles.optics_group[batch.particles[0]])
-            if taken.get(key, 0) < MAX_PARTICLES or self.images.compat.initial_noise:
-                taken[key] = taken.get(key, 0) + batch.particles.size
-                chosen.append((key, batch))
-        parts: dict[int, PowerSums | None] = {}
-        tasks = [
-            NoiseTask(particle_batch(self.particles, b.particles, k[0], b.index)) for k, b in chosen
-        ]
-
-        def take(index: int, answer: BatchAnswer[PowerSums]) -> None:
-            self.quarantine.take(chosen[index][1].particles, answer.flags)
-            parts[index] = answer.value
-
-        self.crew.run(tasks, take)
+        """Estimate each half-set's noise from a sample."""
+        data, compat = (self.particles, self.batches, self.quarantine), self.images.compat
+        totals = measure_noise(self.crew, *data, compat)
         self.quarantine.write()
         self._count_particles()
-        totals: dict[tuple[int, int], PowerSums] = {}
-        for index, (key, _) in enumerate(chosen):
-            part = parts[index]
-            if part is not None:
-                totals[key] = totals[key] + part if key in totals else part
-        compat = self.images.compat
-        averages = halved_averages(totals) if compat.initial_noise else {}
-        for (h, g), sums in sorted(totals.items()):
-            own_pixel = float(self.particles.optics.pixel_size_angst[g])
-            half = self.model.halves[h]
-            half.sigma2_noise[g] = initial_sigma2_noise(
-                sums, own_pixel, self.model.box_angst, average=averages.get(h), compat=compat
-            )
-            mine = (self.particles.half == h + 1) & (self.particles.optics_group == g)
-            half.optics_particles[g] = (mine & (self.quarantine.flags == 0)).sum()
-            mean, deviation = sums.background / sums.n_img
-            if h == 0:
-                warn_of_background(self.particles.optics.name[g], mean, deviation)
+        set_noise(self.model, totals, self.particles, self.quarantine, compat)
 
     # One iteration
 
-    def _iterate(self, *, last: bool) -> None:
+    def _iterate(self, stage: Stage) -> None:
         self.watch.clear()
         began = time.perf_counter()
         model, schedule = self.model, self.schedule
-        is_cc = self.iteration == 1 and self.options.firstiter_cc
         partial, self._partial = self._partial, None
         if partial is None:  # otherwise all this has been decided
             pmax = float(np.mean([h.ave_pmax for h in model.halves]))
@@ -223,14 +173,14 @@ class Refinement:
                 f"maps{h}": half.maps.astype(precision)
                 for h, half in enumerate(model.halves)
             }
-            self.crew.begin(LoadReferences(self._plan(self._orientations(), is_cc=is_cc)), maps)
-        if not is_cc and partial is None:
+            self.crew.begin(LoadReferences(self._plan(self._orientations(), stage)), maps)
+        if partial is None and not (stage.is_cc or stage.skip_align):
             with self.watch.span("accuracy"):
-                self._estimate_accuracy()
-        if self.iteration > 1 and not last and partial is None:
+                estimate_accuracy(self.crew, model, self.particles, self.batches)
+        if self.iteration > 1 and not stage.last and partial is None:
             self._refine_sampling()
         orientations = self._orientations()
-        self.crew.begin(StartExpectation(self._plan(orientations, is_cc=is_cc)), {})
+        self.crew.begin(StartExpectation(self._plan(orientations, stage)), {})
         sizes = model, self.particles.optics.n_groups, orientations.n_dir
         step = self._expectation(partial, sum_shapes(*sizes))
         partial = None  # the M-step needs the memory of its sums
@@ -239,33 +189,17 @@ class Refinement:
                 step.collect(sum_shapes(*sizes), more_follow=False), *sizes
             )
         with self.watch.span("M-step"):
-            maximised = maximisation(
-                volumes, statistics, model, self.options, self.group.operators,
-                (self.solvent, self.inner), is_cc=is_cc, last=last,
-            )  # fmt: skip
-        self._conclude(maximised, statistics, orientations, is_cc=is_cc, last=last, began=began)
+            maximised = self.programme.maximise(volumes, statistics, model, stage)
+        self._conclude(maximised, statistics, orientations, stage, began)
 
     def _orientations(self) -> OrientationGrid:
         return orientation_grid(self.schedule, self.group)
 
-    def _plan(self, orientations: OrientationGrid, *, is_cc: bool) -> Plan:
+    def _plan(self, orientations: OrientationGrid, stage: Stage) -> Plan:
         return make_plan(
             self.iteration, self.model, self.schedule, orientations, self.particles.optics,
-            self.images, is_cc=is_cc,
+            self.images, stage,
         )  # fmt: skip
-
-    def _estimate_accuracy(self) -> None:
-        first = next(b for b in self.batches if b.half == 1)
-        group = self.particles.optics_group[first.particles[0]]
-        mine = (self.particles.half == 1) & (self.particles.optics_group == group)
-        rows = np.flatnonzero(mine)[:ACCURACY_PARTICLES]
-        batch = particle_batch(self.particles, rows, 0)
-        found: AccuracyResult = self.crew.run_one(AccuracyTask(batch, 0))
-        self.model.accuracy = Accuracy(
-            np.array([found.rotation_deg]), np.array([found.translation_angst])
-        )
-        for half in self.model.halves:
-            half.orientability[0] = found.orientability
 
     def _refine_sampling(self) -> None:
         s = self.schedule
@@ -289,6 +223,7 @@ class Refinement:
         step = ExpectationStep(
             self.crew, self.particles, self.batches, self.quarantine, self.group.operators
         )
+        step.done[:] = self.programme.left_out(self.iteration, self.batches)
         if partial is not None:
             step.resume(partial)
         saving = Saving(self.writer, self.options.checkpoint_minutes)
@@ -343,26 +278,25 @@ class Refinement:
 
     def _conclude(
         self,
-        maximised: Maximised,
+        maximised: Maximised | None,
         statistics: list[Statistics],
         orientations: OrientationGrid,
-        *,
-        is_cc: bool,
-        last: bool,
+        stage: Stage,
         began: float,
     ) -> None:
         """Update resolution and schedule, report, and hand the files to the writer."""
         model, schedule = self.model, self.schedule
-        schedule.note_fsc(maximised.fsc, model.current_size)
+        if maximised is not None:
+            schedule.note_fsc(maximised.fsc, model.current_size)
         schedule.note_changes(self.changes)
-        if not is_cc or self.options.ini_high <= 0:
-            found = resolution_from_ssnr(model.halves[0].data_vs_prior, model.box_angst)
+        if not stage.is_cc or self.options.ini_high <= 0:
+            found = schedule.resolution(model.halves[0].data_vs_prior, model.box_angst)
             schedule.note_resolution(found, model.current_resolution)
             model.current_resolution = found
         else:
             schedule.note_resolution(model.current_resolution, model.current_resolution)
         with self.watch.span("write"):
-            self._submit(None if last else self.iteration, orientations, maximised)
+            self._submit(None if stage.last else self.iteration, orientations, maximised)
         self.watch.add("total", time.perf_counter() - began)
         self.table.line(
             self.iteration, model, schedule, statistics, self.watch.as_dict(), self._timings
@@ -382,7 +316,7 @@ class Refinement:
             model=copy.deepcopy(self.model),
             schedule=copy.deepcopy(self.schedule),
             orientations=orientations,
-            tables=particles_blocks(self.particles),
+            tables=particles_blocks(self.particles, half_sets=len(self.model.halves) > 1),
             group_names=tuple(self.particles.scale_group_names),
             optics_names=tuple(self.particles.optics.name),
             command_line=self.command_line,

@@ -1,4 +1,7 @@
-"""Every option of relion_refine (3.1 to 5), and what becomes of it here: one row each."""
+"""Every option of relion_refine (3.1 to 5), and what becomes of it here: one row each.
+
+Lines of auto-refine and of 3D classification are taken; an option may be of one of them only.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ class Row:
         Value in place of one that is not positive, by which RELION says "choose".
     instead
         Row of which this is another spelling.
+    classes, class_note
+        Fate and reason in a line of 3D classification, where they are others.
     """
 
     flag: str
@@ -41,16 +46,31 @@ class Row:
     note: str = ""
     automatic: float | None = None
     instead: str = ""
+    classes: Fate | None = None
+    class_note: str = ""
+
+    def in_line(self, command: str) -> tuple[Fate, str]:
+        """Return fate and reason in a line of a command, "refine3d" or "class3d"."""
+        if command == "class3d" and self.classes is not None:
+            return self.classes, self.class_note
+        return self.fate, self.note
+
+    @property
+    def is_honoured(self) -> bool:
+        """Whether lines of either kind take its value."""
+        return Fate.HONOURED in (self.fate, self.classes)
 
 
-_MANY_CLASSES = "classification is not there yet: run this line with relion_refine"
+_CLASSES = "it is for classification: leave it out"
+_2D = "it is for 2D classification, which is not there: leave it out"
+_AUTO = "it is for auto-refine"
 _GRADIENT = "gradient descent and initial models are not there: run this line with relion_refine"
 _HELIX = "helices are not refined: run this line with relion_refine"
 _TOMO = "tomograms and subtomograms are not refined: run this line with relion_refine"
 _BODIES = "multi-body refinement is not there: run this line with relion_refine"
 _BLUSH = "Blush regularisation is not there: leave it out for the ordinary prior"
 _FORCE = "a run ends by itself: leave it out, or end it by --auto_iter_max"
-_PRIOR = "there is no prior on orientations but that of auto-refine's local searches: leave it out"
+_PRIOR = "there is no prior on orientations but that of local searches: leave it out"
 _SPLIT = "half-sets are always split by particle and kept apart: leave it out"
 _DEBUG = "it is for RELION's developers: leave it out"
 _NOT_THERE = "not implemented: leave it out, or run this line with relion_refine"
@@ -61,13 +81,32 @@ _MPI = "sums always travel by MPI"
 _DISC = "every rank reads its own particles, ahead of its work; see --preread_images"
 _SCRATCH = "particles are read where they are, and kept in memory as far as they fit"
 
+
+def _of_auto_refine(flag: str, default: float | bool) -> Row:
+    """Make the row of an option that changes nothing in classification."""
+    return Row(flag, Fate.HONOURED, default, classes=Fate.NO_EFFECT, class_note=_AUTO)
+
+
 _HONOURED = (
     Row("--i", Fate.HONOURED, None),
     Row("--continue", Fate.HONOURED, None),
     Row("--o", Fate.HONOURED, None),
     Row("--ref", Fate.HONOURED, None),
-    Row("--auto_refine", Fate.HONOURED, False, "Needed: auto-refine is what there is for now"),
-    Row("--split_random_halves", Fate.HONOURED, False, "Needed: half-sets are always kept apart"),
+    Row("--auto_refine", Fate.HONOURED, False, "Auto-refine; without it 3D classification"),
+    Row(
+        "--split_random_halves", Fate.HONOURED, False,
+        "Needed by auto-refine: half-sets are always kept apart", classes=Fate.REFUSED,
+        class_note="classes are made of all particles together: leave it out",
+    ),
+    Row(
+        "--K", Fate.REFUSED, 1, _CLASSES, classes=Fate.HONOURED,
+    ),
+    Row("--iter", Fate.NO_EFFECT, 50, "auto-refine ends by itself, or at --auto_iter_max",
+        classes=Fate.HONOURED),
+    Row("--sigma_ang", Fate.REFUSED, -1.0, _CLASSES, classes=Fate.HONOURED),
+    Row("--skip_align", Fate.REFUSED, False, _CLASSES, classes=Fate.HONOURED),
+    Row("--fast_subsets", Fate.REFUSED, False, _CLASSES, classes=Fate.HONOURED),
+    Row("--strict_highres_exp", Fate.REFUSED, -1.0, _CLASSES, classes=Fate.HONOURED),
     Row(
         "--ini_high", Fate.HONOURED, -1.0,
         "Low-pass the initial reference to this; not positive: not at all", automatic=0.0,
@@ -81,29 +120,29 @@ _HONOURED = (
     Row("--flatten_solvent", Fate.HONOURED, False),
     Row("--solvent_mask", Fate.HONOURED, None),
     Row("--solvent_mask2", Fate.HONOURED, None),
-    Row("--solvent_correct_fsc", Fate.HONOURED, False),
+    _of_auto_refine("--solvent_correct_fsc", False),
     Row("--ctf", Fate.HONOURED, False),
     Row("--ctf_intact_first_peak", Fate.HONOURED, False),
     Row("--ctf_phase_flipped", Fate.HONOURED, False),
     Row("--only_flip_phases", Fate.HONOURED, False),
     Row("--healpix_order", Fate.HONOURED, 2),
-    Row("--auto_local_healpix_order", Fate.HONOURED, 4),
+    _of_auto_refine("--auto_local_healpix_order", 4),
     Row("--oversampling", Fate.HONOURED, 1),
     Row("--offset_range", Fate.HONOURED, 6.0),
     Row("--offset_step", Fate.HONOURED, 2.0),
     Row("--perturb", Fate.HONOURED, 0.5),
     Row("--offset", Fate.HONOURED, 10.0),
-    Row("--auto_ignore_angles", Fate.HONOURED, False),
-    Row("--auto_resol_angles", Fate.HONOURED, False),
+    _of_auto_refine("--auto_ignore_angles", False),
+    _of_auto_refine("--auto_resol_angles", False),
     Row(
-        "--tau2_fudge", Fate.HONOURED, 1.0, "Regularisation parameter T; not positive: 1",
-        automatic=1.0,
+        "--tau2_fudge", Fate.HONOURED, None,
+        "Regularisation parameter T; not positive, or not there: 1, in classification 4",
     ),
     Row("--norm", Fate.HONOURED, False),
     Row("--no_norm", Fate.HONOURED, False, "Turns --norm off", instead="--norm"),
     Row("--scale", Fate.HONOURED, False),
     Row("--no_scale", Fate.HONOURED, False, "Turns --scale off", instead="--scale"),
-    Row("--low_resol_join_halves", Fate.HONOURED, -1.0),
+    _of_auto_refine("--low_resol_join_halves", -1.0),
     Row(
         "--skip_gridding", Fate.HONOURED, True,
         "Divide by the weights once; on without it too, as in RELION 5 and in the lines of 3.1's "
@@ -117,7 +156,7 @@ _HONOURED = (
     Row("--adaptive_fraction", Fate.HONOURED, 0.999),
     Row("--maxsig", Fate.HONOURED, -1),
     Row("--incr_size", Fate.HONOURED, 10),
-    Row("--auto_iter_max", Fate.HONOURED, 999),
+    _of_auto_refine("--auto_iter_max", 999),
     Row("--random_seed", Fate.HONOURED, -1),
     Row("--j", Fate.HONOURED, 1),
     Row("--gpu", Fate.HONOURED, None),
@@ -131,7 +170,6 @@ _HONOURED = (
 )  # fmt: skip
 
 _NO_EFFECT = (
-    Row("--iter", Fate.NO_EFFECT, "50", "auto-refine ends by itself, or at --auto_iter_max"),
     Row("--pool", Fate.NO_EFFECT, "1", _BATCHES),
     Row("--dont_combine_weights_via_disc", Fate.NO_EFFECT, False, _MPI),
     Row("--no_parallel_disc_io", Fate.NO_EFFECT, False, _DISC),
@@ -160,8 +198,14 @@ _NO_EFFECT = (
     Row("--verb", Fate.NO_EFFECT, "1", "the log is short; send standard output elsewhere"),
     Row("--r_min_nn", Fate.NO_EFFECT, "10", "it belongs to --NN"),
     Row("--lowpass", Fate.NO_EFFECT, "0", "it belongs to --lowpass_mask"),
-    Row("--allow_coarser_sampling", Fate.NO_EFFECT, False, "it is for classification"),
-    Row("--accuracy_current_size", Fate.NO_EFFECT, False, "it belongs to --strict_highres_exp"),
+    Row(
+        "--allow_coarser_sampling", Fate.NO_EFFECT, False,
+        "grids stay as fine as asked for: it saves time at the cost of accuracy",
+    ),
+    Row(
+        "--accuracy_current_size", Fate.NO_EFFECT, False,
+        "expected accuracies are always those of the image size that is used",
+    ),
     Row("--sequential_halves_recons", Fate.NO_EFFECT, False, "it only saves memory in RELION"),
 )  # fmt: skip
 
@@ -177,8 +221,7 @@ def _refused(note: str, **defaults: bool | str | None) -> tuple[Row, ...]:
 _REFUSED = (
     *_refused(_FORCE, force_converge=False),
     *_refused(
-        _MANY_CLASSES, K="1", fast_subsets=False, center_classes=False, auto_sampling=False,
-        class_inactivity_threshold="0",
+        _2D, center_classes=False, auto_sampling=False, class_inactivity_threshold="0",
     ),
     *_refused(
         _HELIX, helix=False, ignore_helical_symmetry=False, helical_nr_asu="1",
@@ -213,7 +256,7 @@ _REFUSED = (
         som_inactivity_threshold="0.01", som_neighbour_pull="0.2",
     ),
     *_refused(
-        _PRIOR, sigma_ang="-1", sigma_rot="-1", sigma_tilt="-1", sigma_psi="-1", sigma_off="-1",
+        _PRIOR, sigma_rot="-1", sigma_tilt="-1", sigma_psi="-1", sigma_off="-1",
         relax_sym="", limit_tilt="-91", only_sample_tilt=False,
     ),
     *_refused(_PSI, psi_step="-1"),
@@ -238,8 +281,8 @@ _REFUSED = (
         local_symmetry=None, lowpass_mask=None, maximum_angular_sampling="0",
         min_sigma2_offset="2", minimum_angular_sampling="0", minres_map="5", model=None,
         no_map=False, nr_parts_sigma2noise="1000", pad_ctf=False, sampling=None, sigma="",
-        sigma2_fudge="1", skip_align=False, skip_maximize=False, skip_rotate=False,
-        strict_highres_exp="-1", strict_lowres_exp="-1", tau=None, abort_at_resolution="-1",
+        sigma2_fudge="1", skip_maximize=False, skip_rotate=False,
+        strict_lowres_exp="-1", tau=None, abort_at_resolution="-1",
     ),
     *_refused(
         _DEBUG, debug1="0", debug2="0", debug3="0", debug_split_random_half="0", do_red=False

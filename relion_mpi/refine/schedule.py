@@ -1,4 +1,4 @@
-"""Auto-refine's schedule: image size, angular and translational sampling, convergence."""
+"""Schedules: image size, angular and translational sampling, convergence."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Changes:
 
 
 @dataclass(slots=True)
-class Schedule:
-    """State of the auto-refine schedule; the same names as in RELION's optimiser.star.
+class BaseSchedule:
+    """A schedule that never ends or refines its grids; names as in RELION's optimiser.star.
 
     Attributes
     ----------
@@ -67,8 +67,6 @@ class Schedule:
     perturbation_factor: float
     local_order: int
     incr_size: int = 10
-    ignore_angles: bool = False
-    resolution_angles: bool = False
     perturbation: float = 0.0
     local_sigma_deg: float | None = None
     has_high_fsc_at_limit: bool = False
@@ -142,6 +140,70 @@ class Schedule:
         coarse_angst = rotated_angst / ROTATED_PER_PIXEL
         return min(2 * math.ceil(box_angst / coarse_angst), current, box_size)
 
+    def check_convergence(self) -> bool:
+        """Decide at the start of an iteration whether it is the last one."""
+        return self.has_converged
+
+    def refine_sampling(
+        self, accuracy: Accuracy, resolution: float, particle_diameter_angst: float
+    ) -> bool:
+        """Refine the grids where that is due; parameters as in `Schedule.refine_sampling`."""
+        return False
+
+    def resolution(self, data_vs_prior: NDArray[np.float64], box_angst: float) -> float:
+        """Find the current resolution; parameters as in `resolution_from_ssnr`."""
+        return resolution_from_ssnr(data_vs_prior, box_angst, from_top=False)
+
+    def note_changes(self, changes: Changes) -> None:
+        """Count iterations without large changes of hidden variables.
+
+        Source
+        ------
+        RELION updateOverallChanges. Its MPI leader, which decides, never learns of finer grids:
+        changes are small against the steps of the first iteration. Measured against the present
+        steps instead, two sets took many more iterations and ended no better.
+        """
+        assert self.smallest is not None
+        low = self.smallest
+        ratio_angle = changes.orientations_deg / self.first_step_deg
+        ratio_offset = changes.offsets_angst / self.first_offset_step_angst
+        steady = (
+            1.03 * changes.classes >= low.classes
+            and (ratio_offset < 0.40 or 1.03 * changes.offsets_angst >= low.offsets_angst)
+            and (ratio_angle < 0.40 or 1.03 * changes.orientations_deg >= low.orientations_deg)
+        )
+        self.iterations_without_changes = self.iterations_without_changes + 1 if steady else 0
+        self.changes = changes
+        self.smallest = Changes(
+            min(low.orientations_deg, changes.orientations_deg),
+            min(low.offsets_angst, changes.offsets_angst),
+            min(low.classes, int(changes.classes + 0.5)),
+        )
+
+    def note_resolution(self, resolution: float, previous: float) -> None:
+        """Count iterations without a gain in resolution (1/Angstrom)."""
+        gained = resolution > previous + 1e-4
+        self.iterations_without_resolution_gain = (
+            0 if gained else self.iterations_without_resolution_gain + 1
+        )
+        self.best_resolution = max(self.best_resolution, resolution)
+
+    def note_fsc(self, fsc: NDArray[np.float64], current_size: int) -> None:
+        """Take note of a gold-standard FSC; parameters as in `Schedule.note_fsc`."""
+
+
+@dataclass(slots=True)
+class Schedule(BaseSchedule):
+    """State of the auto-refine schedule.
+
+    Attributes
+    ----------
+    ignore_angles, resolution_angles : as RELION's --auto_ignore_angles and --auto_resol_angles
+    """
+
+    ignore_angles: bool = False
+    resolution_angles: bool = False
+
     def check_convergence(self, *, force: bool = False) -> bool:
         """Decide at the start of an iteration whether it is the last one.
 
@@ -210,39 +272,9 @@ class Schedule:
         if step <= self.offset_step_angst:
             self.offset_step_angst, self.offset_range_angst = step, reach
 
-    def note_changes(self, changes: Changes) -> None:
-        """Count iterations without large changes of hidden variables.
-
-        Source
-        ------
-        RELION updateOverallChanges. Its MPI leader, which decides, never learns of finer grids:
-        changes are small against the steps of the first iteration. Measured against the present
-        steps instead, two sets took many more iterations and ended no better.
-        """
-        assert self.smallest is not None
-        low = self.smallest
-        ratio_angle = changes.orientations_deg / self.first_step_deg
-        ratio_offset = changes.offsets_angst / self.first_offset_step_angst
-        steady = (
-            1.03 * changes.classes >= low.classes
-            and (ratio_offset < 0.40 or 1.03 * changes.offsets_angst >= low.offsets_angst)
-            and (ratio_angle < 0.40 or 1.03 * changes.orientations_deg >= low.orientations_deg)
-        )
-        self.iterations_without_changes = self.iterations_without_changes + 1 if steady else 0
-        self.changes = changes
-        self.smallest = Changes(
-            min(low.orientations_deg, changes.orientations_deg),
-            min(low.offsets_angst, changes.offsets_angst),
-            min(low.classes, int(changes.classes + 0.5)),
-        )
-
-    def note_resolution(self, resolution: float, previous: float) -> None:
-        """Count iterations without a gain in resolution (1/Angstrom)."""
-        gained = resolution > previous + 1e-4
-        self.iterations_without_resolution_gain = (
-            0 if gained else self.iterations_without_resolution_gain + 1
-        )
-        self.best_resolution = max(self.best_resolution, resolution)
+    def resolution(self, data_vs_prior: NDArray[np.float64], box_angst: float) -> float:
+        """Find the current resolution; parameters as in `resolution_from_ssnr`."""
+        return resolution_from_ssnr(data_vs_prior, box_angst)
 
     def note_fsc(self, fsc: NDArray[np.float64], current_size: int) -> None:
         """Adjust the growth of the image size to the shape of the FSC.
@@ -267,7 +299,11 @@ def _first_below(curve: NDArray[np.float64], threshold: float) -> int:
 
 
 def resolution_from_ssnr(
-    data_vs_prior: NDArray[np.float64], box_angst: float, min_shell: int = 5
+    data_vs_prior: NDArray[np.float64],
+    box_angst: float,
+    min_shell: int = 5,
+    *,
+    from_top: bool = True,
 ) -> float:
     """Find the current resolution in 1/Angstrom: the last shell before the SSNR falls below 1.
 
@@ -278,10 +314,12 @@ def resolution_from_ssnr(
         Side of the box in Angstrom.
     min_shell
         Never less than this (RELION's --minres_map).
+    from_top
+        Also look from the high end, and pass over a dip of some shells.
 
     Source
     ------
-    RELION updateCurrentResolution (auto-refine also looks from the high end).
+    RELION updateCurrentResolution (auto-refine looks from the high end, classification does not).
     """
     best = min_shell
     for curve in data_vs_prior:
@@ -289,8 +327,8 @@ def resolution_from_ssnr(
         below = np.flatnonzero(inner < 1.0)
         shell = int(below[0]) if below.size else inner.size
         above = np.flatnonzero(inner > 1.0)
-        from_top = int(above[-1]) + 1 if above.size else 0
-        if from_top > shell + 3:
-            shell = from_top
+        highest = int(above[-1]) + 1 if above.size else 0
+        if from_top and highest > shell + 3:
+            shell = highest
         best = max(best, shell)
     return best / box_angst

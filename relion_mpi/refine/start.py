@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import fft
 
 from relion_mpi.backend.gpu.device import room_of_kind
 from relion_mpi.backend.limits import Limits
@@ -16,12 +15,15 @@ from relion_mpi.dataset.batches import make_batches
 from relion_mpi.dataset.halfsets import assign_half_sets
 from relion_mpi.dataset.particles import read_particles
 from relion_mpi.estep.plan import ImageOptions
-from relion_mpi.fourier.masks import half_transform_radius, lowpass
-from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.fourier.masks import lowpass
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.model.compat import NAMES
 from relion_mpi.model.state import Accuracy, HalfModel, Model
+from relion_mpi.mstep.spectra import reference_tau2
 from relion_mpi.refine.batch_size import batch_size_for
+from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.class_references import load_references, with_classes
+from relion_mpi.refine.class_schedule import NO_ORDER, ClassSchedule
 from relion_mpi.refine.continuing import names_sha256, restore_particles, saved_to_continue
 from relion_mpi.refine.fit_checks import (
     check_combination,
@@ -31,8 +33,9 @@ from relion_mpi.refine.fit_checks import (
 from relion_mpi.refine.gpu_fit import GpuFit, fit
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.gpu_report import say_fit
+from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.reference import load_reference, solvent_masks
-from relion_mpi.refine.schedule import Schedule, resolution_from_ssnr
+from relion_mpi.refine.schedule import BaseSchedule, Schedule
 from relion_mpi.sampling.orientations import make_orientation_grid
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from relion_mpi.dataset.particles import Particles
     from relion_mpi.geometry.symmetry import PointGroup
     from relion_mpi.refine.checkpoint import Saved
-    from relion_mpi.refine.options import RefineOptions
+    from relion_mpi.refine.common_options import CommonOptions
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Start:
     Attributes
     ----------
     options : with the seed and diameter filled in
-    particles : with half-sets
+    particles : with half-sets; all in the first one where there is one only
     group : point group
     model : initial; noise spectra are still to be estimated
     schedule : initial sampling
@@ -69,11 +72,11 @@ class Start:
     gpu : how all this fits a GPU, where the work is done on one
     """
 
-    options: RefineOptions
+    options: CommonOptions
     particles: Particles
     group: PointGroup
     model: Model
-    schedule: Schedule
+    schedule: BaseSchedule
     solvent: NDArray[np.float64]
     inner: NDArray[np.float64] | None
     images: ImageOptions
@@ -98,7 +101,7 @@ class Start:
         return 0 if self.gpu is None else self.gpu.need.working
 
 
-def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
+def make_start(options: CommonOptions, rooms: Sequence[Room] = ()) -> Start:
     """Read and check everything that a refinement needs.
 
     Parameters
@@ -118,6 +121,8 @@ def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
         log.info("--random_seed %d was drawn", options.random_seed)
     check_combination(options)
     check_output_root(options.o)
+    if isinstance(options, Class3DOptions):
+        options = with_classes(options)
     saved = None if options.continue_ is None else saved_to_continue(options)
     group = point_group(options.sym)
     particles = read_particles(options.i)
@@ -125,7 +130,6 @@ def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
     pixel_size = float(particles.optics.pixel_size_angst[0])
     options = fitted_to_particles(options, particles)
     if saved is None:
-        log.info("%s", assign_half_sets(particles, options.random_seed))
         model, schedule = _beginning(options, particles, group)
     else:
         restore_particles(particles, saved)
@@ -144,20 +148,28 @@ def make_start(options: RefineOptions, rooms: Sequence[Room] = ()) -> Start:
 
 
 def _beginning(
-    options: RefineOptions, particles: Particles, group: PointGroup
-) -> tuple[Model, Schedule]:
-    """Make the model and the sampling of a new run."""
+    options: CommonOptions, particles: Particles, group: PointGroup
+) -> tuple[Model, BaseSchedule]:
+    """Assign half-sets, and make the model and the sampling of a new run."""
     box_size = int(particles.optics.box_size[0])
     pixel_size = float(particles.optics.pixel_size_angst[0])
-    reference = load_reference(options, box_size, pixel_size)
+    if isinstance(options, Class3DOptions):
+        particles.half = np.ones(particles.n_particles, np.int8)
+        maps = load_references(options, box_size, pixel_size)
+    else:
+        log.info("%s", assign_half_sets(particles, options.random_seed))
+        maps = load_reference(options, box_size, pixel_size)[None]
     if options.ini_high > 0:
-        reference = lowpass(reference, pixel_size, options.ini_high)
-    grid = make_orientation_grid(options.healpix_order, group, oversampling=options.oversampling)
-    return _model(options, particles, reference, grid.n_dir), _schedule(options, pixel_size)
+        maps = np.stack([lowpass(one, pixel_size, options.ini_high) for one in maps])
+    schedule = first_schedule(options, pixel_size)
+    grid = make_orientation_grid(
+        schedule.healpix_order, group, oversampling=schedule.oversampling
+    )
+    return _model(options, particles, maps, grid.n_dir), schedule
 
 
 def _fitted_to_gpu(
-    options: RefineOptions, particles: Particles, model: Model, size: int, rooms: Sequence[Room]
+    options: CommonOptions, particles: Particles, model: Model, size: int, rooms: Sequence[Room]
 ) -> GpuFit | None:
     """Make the work fit the smallest GPU, and say what it will need."""
     if not rooms:
@@ -173,7 +185,7 @@ def _fitted_to_gpu(
     return found
 
 
-def image_options(options: RefineOptions) -> ImageOptions:
+def image_options(options: CommonOptions) -> ImageOptions:
     """Pick what the E-step needs to know about image treatment."""
     return ImageOptions(
         particle_diameter_angst=options.particle_diameter,
@@ -192,80 +204,95 @@ def image_options(options: RefineOptions) -> ImageOptions:
     )
 
 
-def _schedule(options: RefineOptions, pixel_size: float) -> Schedule:
-    """Make the initial sampling."""
+def first_schedule(options: CommonOptions, pixel_size_angst: float) -> BaseSchedule:
+    """Make the initial sampling.
+
+    Parameters
+    ----------
+    options
+        Of the run.
+    pixel_size_angst
+        Of the model.
+    """
+    common: dict[str, Any] = {
+        "healpix_order": options.healpix_order,
+        "oversampling": options.oversampling,
+        "offset_range_angst": options.offset_range * pixel_size_angst,
+        "offset_step_angst": options.offset_step * pixel_size_angst,
+        "perturbation_factor": options.perturb,
+        "incr_size": options.incr_size,
+    }
+    if isinstance(options, Class3DOptions):
+        if options.skip_align:  # one pass, at the full image size
+            common["oversampling"] = 0
+        return ClassSchedule(
+            **common,
+            local_order=NO_ORDER,
+            local_sigma_deg=options.sigma_ang if options.sigma_ang > 0 else None,
+            highres_limit_angst=options.strict_highres_exp,
+        )
+    assert isinstance(options, RefineOptions)
     return Schedule(
-        healpix_order=options.healpix_order,
-        oversampling=options.oversampling,
-        offset_range_angst=options.offset_range * pixel_size,
-        offset_step_angst=options.offset_step * pixel_size,
-        perturbation_factor=options.perturb,
+        **common,
         local_order=options.auto_local_healpix_order,
-        incr_size=options.incr_size,
         ignore_angles=options.auto_ignore_angles,
         resolution_angles=options.auto_resol_angles,
     )
 
 
 def _model(
-    options: RefineOptions, particles: Particles, reference: NDArray[np.float64], n_dir: int
+    options: CommonOptions, particles: Particles, maps: NDArray[np.float64], n_dir: int
 ) -> Model:
     """Make the model before the noise is known."""
-    box_size = reference.shape[0]
+    n_class, box_size = maps.shape[:2]
     pixel_size = float(particles.optics.pixel_size_angst[0])
     n_shell = box_size // 2 + 1
     n_group = len(particles.scale_group_names)
     halves = []
-    for half in (1, 2):
+    for half in range(1, options.n_half + 1):
         mine = particles.half == half
         model = HalfModel(
-            maps=reference[None].copy(),
+            maps=maps.copy(),
             sigma2_noise=np.ones((particles.optics.n_groups, n_shell)),
             scale=np.ones(n_group),
             avg_norm=1.0,
-            pdf_class=np.ones(1),
-            pdf_direction=np.full((1, n_dir), 1.0 / n_dir),
+            pdf_class=np.full(n_class, 1.0 / n_class),
+            pdf_direction=np.full((n_class, n_dir), 1.0 / n_dir / n_class),
             sigma2_offset_angst2=options.offset**2,
-            tau2=np.zeros((1, n_shell)),
-            sigma2=np.zeros((1, n_shell)),
-            data_vs_prior=np.zeros((1, n_shell)),
-            coverage=np.zeros((1, n_shell)),
+            tau2=np.zeros((n_class, n_shell)),
+            sigma2=np.zeros((n_class, n_shell)),
+            data_vs_prior=np.zeros((n_class, n_shell)),
+            coverage=np.zeros((n_class, n_shell)),
             fsc=np.zeros(n_shell),
             optics_particles=np.zeros(particles.optics.n_groups),
             group_particles=np.bincount(particles.scale_group[mine], minlength=n_group),
-            orientability=np.zeros((1, n_shell)),
+            orientability=np.zeros((n_class, n_shell)),
         )
         halves.append(model)
     return Model(
-        box_size, pixel_size, options.pad, halves, 0.0, box_size, Accuracy.unknown(1)
+        box_size, pixel_size, options.pad, halves, 0.0, box_size, Accuracy.unknown(n_class)
     )
 
 
-def start_spectra(model: Model, options: RefineOptions) -> None:
-    """Set prior spectra from the reference, and the first resolution, once the noise is known.
+def start_spectra(model: Model, schedule: BaseSchedule, options: CommonOptions) -> None:
+    """Set prior spectra from the references, and the first resolution, once the noise is known.
 
     Source
     ------
     RELION initialiseDataVersusPrior and updateCurrentResolution.
     """
-    box = model.box_size
-    shells = round_half_away(half_transform_radius(box, 3))
-    inside = shells < model.n_shell
-    count = np.bincount(shells[inside], minlength=model.n_shell)
     for half in model.halves:
-        transform = fft.rfftn(half.maps[0], workers=-1)
-        power = np.abs(transform[inside]) ** 2 / float(box) ** 6
-        mean = np.bincount(shells[inside], power, minlength=model.n_shell) / count
-        tau2 = options.tau2_fudge * 0.5 * mean * box**2
         weight = half.optics_particles / max(half.optics_particles.sum(), 1)
         noise = weight @ half.sigma2_noise
         n_particles = half.group_particles.sum()
         observations = n_particles / np.maximum(2.0 * np.arange(model.n_shell), 1.0)
-        half.tau2[0] = tau2
-        half.data_vs_prior[0] = observations * tau2 / noise
+        for k, volume in enumerate(half.maps):
+            tau2 = options.tau2_fudge * reference_tau2(volume)
+            half.tau2[k] = tau2
+            half.data_vs_prior[k] = half.pdf_class[k] * (observations * tau2 / noise)
     if options.ini_high > 0:
         model.current_resolution = model.shell_of(options.ini_high) / model.box_angst
     else:
-        model.current_resolution = resolution_from_ssnr(
+        model.current_resolution = schedule.resolution(
             model.halves[0].data_vs_prior, model.box_angst
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from relion_mpi.model.state import Accuracy, HalfModel, Model
-from relion_mpi.refine.schedule import Changes, Schedule
+from relion_mpi.refine.class_schedule import ClassSchedule
+from relion_mpi.refine.schedule import BaseSchedule, Changes, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SCHEDULES: dict[str, type[BaseSchedule]] = {"refine3d": Schedule, "class3d": ClassSchedule}
+"""By the command of the program."""
+FIRST_COMMAND = "refine3d"
+"""The only one when states did not name it."""
+
 
 def taken_apart(
-    model: Model, schedule: Schedule, *, with_maps: bool
+    model: Model, schedule: BaseSchedule, *, with_maps: bool
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Divide model and schedule into what JSON can say and arrays.
 
@@ -35,11 +41,12 @@ def taken_apart(
     Returns
     -------
     about : dict
-        Plain values by section and field.
+        Plain values by section and field, and the command of the program.
     arrays : dict
         By section/field; the arrays of the model themselves.
     """
-    about: dict[str, Any] = {}
+    command = next(name for name, cls in _SCHEDULES.items() if type(schedule) is cls)
+    about: dict[str, Any] = {"command": command}
     arrays: dict[str, NDArray[Any]] = {}
     for section, part in _sections(model, schedule).items():
         about[section] = {}
@@ -56,7 +63,7 @@ def taken_apart(
 
 def put_together(
     about: Mapping[str, Any], arrays: Arrays, maps: Sequence[NDArray[np.float64]] | None = None
-) -> tuple[Model, Schedule]:
+) -> tuple[Model, BaseSchedule]:
     """Make model and schedule of what `taken_apart` returned.
 
     Parameters
@@ -69,7 +76,7 @@ def put_together(
     Returns
     -------
     model : Model
-    schedule : Schedule
+    schedule : BaseSchedule
         As they were, to the last bit.
     """
     names = sorted(name for name in about if name.startswith("half"))
@@ -84,13 +91,14 @@ def put_together(
         ],
     )  # fmt: skip
     schedule = _made(
-        Schedule, "schedule", about, arrays, changes=_made(Changes, "changes", about, arrays),
+        _SCHEDULES[about.get("command", FIRST_COMMAND)], "schedule", about, arrays,
+        changes=_made(Changes, "changes", about, arrays),
         smallest=_made(Changes, "smallest", about, arrays),
     )  # fmt: skip
     return model, schedule
 
 
-def _sections(model: Model, schedule: Schedule) -> dict[str, Any]:
+def _sections(model: Model, schedule: BaseSchedule) -> dict[str, Any]:
     """Return every part of a state that is a dataclass without others in it."""
     halves = {f"half{h}": half for h, half in enumerate(model.halves, 1)}
     return {

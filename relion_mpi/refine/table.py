@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from relion_mpi.model.state import Model
     from relion_mpi.model.statistics import Statistics
-    from relion_mpi.refine.schedule import Schedule
+    from relion_mpi.refine.schedule import BaseSchedule, Changes
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ HEADER = (
     "      s      s      s      s      s      s"
 )
 REPEAT_HEADER_EVERY = 20
+_WIDTH = 100
 
 
 class IterationTable:
@@ -35,7 +39,7 @@ class IterationTable:
         self,
         iteration: int,
         model: Model,
-        schedule: Schedule,
+        schedule: BaseSchedule,
         statistics: list[Statistics],
         seconds: Mapping[str, float],
         ranks: Mapping[int, Mapping[str, float]],
@@ -84,3 +88,27 @@ class IterationTable:
             seconds.get("write", 0.0),
             seconds.get("total", 0.0),
         )
+        if model.n_class > 1:
+            log.info("%s", class_line(model.halves[0].pdf_class, schedule.changes))
+
+
+def class_line(shares: NDArray[np.float64], changes: Changes | None) -> str:
+    """Say how large classes are and how many particles went from one to another.
+
+    Parameters
+    ----------
+    shares : float64 (n_class,)
+        Of the particles.
+    changes
+        Since the iteration before; None where there was none.
+
+    Returns
+    -------
+    str
+        Lines of the log.
+    """
+    sizes = " ".join(f"{100 * share:.1f}" for share in shares)
+    moved = "" if changes is None else f", changed {100 * changes.classes:.1f} %"
+    return textwrap.fill(
+        f"     classes {sizes} %{moved}", _WIDTH, subsequent_indent=" " * len("     classes ")
+    )

@@ -216,6 +216,8 @@ class RefineWorker:
     def sums(self) -> list[NDArray[np.floating[Any]]]:
         """Return volume and statistics of each half-set; they are on the host alone afterwards."""
         self._check_memory()
+        if not self._more_follow:
+            self._references, self._expectation = [], None  # the packed sums need the memory
         arrays = []
         while self._sums:
             arrays += self._sums.pop(0).arrays()

@@ -49,6 +49,8 @@ class OrientationGrid:
         float64 (n_dir,) unperturbed directions.
     psi_deg
         float64 (n_psi,) unperturbed in-plane angles.
+    planar
+        Rotations of 2D references: there is one direction, along z, and steps are those of psi.
     """
 
     order: int
@@ -60,6 +62,7 @@ class OrientationGrid:
     rot_deg: Float64Array
     tilt_deg: Float64Array
     psi_deg: Float64Array
+    planar: bool = False
 
     @property
     def n_dir(self) -> int:
@@ -79,7 +82,7 @@ class OrientationGrid:
     @property
     def n_fine_dir_each(self) -> int:
         """Number of fine directions in each coarse one."""
-        return 1 << (2 * self.oversampling)
+        return 1 if self.planar else 1 << (2 * self.oversampling)
 
     @property
     def n_fine_psi_each(self) -> int:
@@ -89,12 +92,12 @@ class OrientationGrid:
     @property
     def step_deg(self) -> float:
         """Nominal angle between coarse neighbours."""
-        return nominal_step_deg(self.order)
+        return self.psi_step_deg if self.planar else nominal_step_deg(self.order)
 
     @property
     def fine_step_deg(self) -> float:
         """Nominal angle between fine neighbours."""
-        return nominal_step_deg(self.order + self.oversampling)
+        return self.step_deg / (1 << self.oversampling)
 
     def coarse_directions(self) -> Float64Array:
         """Return A(rot, tilt, 0) Q of the coarse directions, float64 (n_dir, 3, 3), shared."""
@@ -153,17 +156,20 @@ class OrientationGrid:
         Float64Array
             float64 (n, 3, 3).
         """
+        psi_deg = np.degrees(self.fine_psi_rad()[np.asarray(fine_psi, np.int64)])
+        if self.planar:
+            return _turned(euler_to_matrix(0.0, 0.0, psi_deg), self)
         i_dir, child = np.divmod(np.asarray(fine_direction, np.int64), self.n_fine_dir_each)
         within = healpix.children([0], self.oversampling)[0]
         pixels = self.healpix_pixel[i_dir] * self.n_fine_dir_each + within[child]
         rot_deg, tilt_deg = healpix.angles_of_pixels(self.order + self.oversampling, pixels)
-        psi_deg = np.degrees(self.fine_psi_rad()[np.asarray(fine_psi, np.int64)])
         return _turned(euler_to_matrix(rot_deg, tilt_deg, psi_deg), self)
 
     def perturbation_matrix(self) -> Float64Array:
         """Return Q, the rotation (3, 3) that perturbs every grid point alike."""
         angle_deg = self.perturbation * self.step_deg
-        return np.asarray(euler_to_matrix(angle_deg, angle_deg, angle_deg)[0])
+        out_of_plane_deg = 0.0 if self.planar else angle_deg
+        return np.asarray(euler_to_matrix(out_of_plane_deg, out_of_plane_deg, angle_deg)[0])
 
 
 def _turned(matrices: Float64Array, grid: OrientationGrid) -> Float64Array:
@@ -179,6 +185,8 @@ def _coarse_directions(grid: OrientationGrid) -> Float64Array:
 
 @lru_cache(maxsize=1)
 def _fine_directions(grid: OrientationGrid) -> Float64Array:
+    if grid.planar:
+        return grid.coarse_directions()
     pixels = healpix.children(grid.healpix_pixel, grid.oversampling).reshape(-1)
     rot_deg, tilt_deg = healpix.angles_of_pixels(grid.order + grid.oversampling, pixels)
     return _turned(euler_to_matrix(rot_deg, tilt_deg, 0.0), grid)
@@ -252,7 +260,7 @@ def make_orientation_grid(
     wanted_deg = nominal_step_deg(order) if psi_step_deg is None else float(psi_step_deg)
     if not 0 < wanted_deg <= 360:
         raise InputError(f"psi step {wanted_deg:g} degrees must lie in (0, 360]")
-    n_psi = math.ceil(360.0 / wanted_deg - 1e-9)
+    psi_deg = in_plane_angles(wanted_deg)
     pixel, rot_deg, tilt_deg = _different_directions(order, group, limit_tilt_deg)
     if len(pixel) == 0:
         raise InputError(
@@ -263,13 +271,34 @@ def make_orientation_grid(
         order=order,
         oversampling=oversampling,
         group=group,
-        psi_step_deg=360.0 / n_psi,
+        psi_step_deg=360.0 / len(psi_deg),
         perturbation=float(perturbation),
         healpix_pixel=pixel,
         rot_deg=rot_deg,
         tilt_deg=tilt_deg,
-        psi_deg=np.arange(n_psi, dtype=np.float64) * (360.0 / n_psi),
+        psi_deg=psi_deg,
     )
+
+
+def in_plane_angles(step_deg: float) -> Float64Array:
+    """Divide the circle into equal steps, not longer than the one wanted.
+
+    Parameters
+    ----------
+    step_deg
+        Wanted step, degrees.
+
+    Returns
+    -------
+    Float64Array
+        float64 (n_psi,) degrees from 0 on.
+
+    Notes
+    -----
+    Source: RELION healpix_sampling.cpp, setOrientations.
+    """
+    n_psi = math.ceil(360.0 / step_deg - 1e-9)
+    return np.arange(n_psi, dtype=np.float64) * (360.0 / n_psi)
 
 
 @lru_cache(maxsize=8)

@@ -76,9 +76,9 @@ def brute_moments(made, backend):
     return cross, power, classes, shifts, directions
 
 
-@pytest.mark.parametrize("n_class", [1, 2])
-def test_moments_agree_with_brute_force(backend, eps, n_class):
-    made = problem(4, n_class=n_class, snr=0.1, seed=3)
+@pytest.mark.parametrize(("n_class", "planar"), [(1, False), (2, False), (3, False), (3, True)])
+def test_moments_agree_with_brute_force(backend, eps, n_class, planar):
+    made = problem(4, n_class=n_class, snr=0.1, seed=3, planar=planar)
     _, moments, host = summed(backend, made)
     cross, power, classes, shifts, directions = brute_moments(made, backend)
     # A weight is exp(score): it carries the score's absolute rounding error.

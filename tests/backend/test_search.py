@@ -108,7 +108,7 @@ def test_a_local_search_sees_only_what_is_listed(backend, eps):
     local = replace(
         everything,
         offsets=np.arange(made.n_img + 1) * N_FIRST,
-        orient=np.tile(first, made.n_img),
+        hypothesis=np.tile(first, made.n_img),
         log_prior=np.tile(everything.log_prior[:N_FIRST], made.n_img),
     )
     direction = made.prior.direction.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import numpy as np
@@ -169,6 +170,39 @@ def test_averages_of_bins_are_data_over_weights(volumes, box, padding, r_max):
     np.testing.assert_allclose(power[: r_max - 1], 25.0 * inner, rtol=1e-12)
     np.testing.assert_allclose(other[: r_max - 1], 25.0 * inner, rtol=1e-12)
     np.testing.assert_allclose(cross[: r_max - 1], (9 - 16.0) * inner, rtol=1e-12)
+
+
+def whole_power(volume, padding, r_max):
+    """Power per shell of the whole padded transform, from numpy alone."""
+    box = volume.shape[0]
+    big = padding * box
+    padded = np.zeros((big,) * 3)
+    padded[:box, :box, :box] = volume / sinc_squared(box, padding, 3)
+    power = 0.5 * np.abs(np.fft.rfftn(padded)) ** 2 / float(box) ** 4
+    k = np.arange(big)
+    k = np.where(2 * k > big, k - big, k) ** 2
+    radius2 = k[:, None, None] + k[:, None] + np.arange(big // 2 + 1) ** 2
+    shell = np.floor(np.sqrt(radius2) / padding + 0.5).astype(int)
+    found = np.zeros(box // 2 + 1)
+    for s in range(r_max + 1):
+        found[s] = power[(shell == s) & (radius2 <= (padding * r_max) ** 2)].mean()
+    return found
+
+
+@geometries
+def test_the_power_of_a_reference_is_that_of_its_padded_transform(volumes, box, padding, r_max):
+    volume = np.random.default_rng(box).normal(size=(box,) * 3)
+    found = volumes.map_power(volume, r_max, padding)
+    close(found, whole_power(volume, padding, r_max))
+    assert not found[r_max + 1 :].any()
+
+
+def test_the_power_of_a_reference_is_found_in_parts(volumes, monkeypatch):
+    volume = np.random.default_rng(1).normal(size=(20,) * 3)
+    name = {"cpu": "CHUNK_BYTES", "gpu": "SLAB_BYTES"}[volumes.name]
+    module = importlib.import_module(f"relion_mpi.backend.{volumes.name}.map_power")
+    monkeypatch.setattr(module, name, 3 * 16 * 40 * 21)
+    close(volumes.map_power(volume, 10, 2), whole_power(volume, 2, 10))
 
 
 def test_a_repeated_pass_gives_the_same_bits(volumes):

@@ -14,9 +14,11 @@ from factories import options_page
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
+from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
+from relion_mpi.select.options import SelectOptions
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.validate.options import ValidateOptions
 
@@ -26,6 +28,7 @@ PAGES = READMES + sorted((ROOT / "docs").glob("*.md"))
 COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
+    "Options of select": SelectOptions,
     "Options of compare": CompareOptions,
     "Options of doctor": DoctorOptions,
     "Options of validate": ValidateOptions,
@@ -51,7 +54,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 def all_flags():
     flags = {"--help", "--version"} | set(ROWS)
-    for options in COMMANDS.values():
+    for options in [*COMMANDS.values(), Class3DOptions]:
         for said in declarations(options).values():
             flags |= {said.flag} | ({said.negate} if said.negate else set())
     return flags
@@ -127,6 +130,21 @@ def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title)
         for name, said in declarations(COMMANDS[title]).items()
     }
     assert rows == declared
+
+
+def test_the_table_of_class3d_lists_what_refine3d_does_not_have_or_has_otherwise():
+    page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    found = OPTION_ROW.findall(section(page, "Options of class3d"))
+    rows = {flag: (negate or None, default) for flag, negate, default in found}
+    theirs, ours = declarations(RefineOptions), declarations(Class3DOptions)
+    fields = {field.name: field for field in dataclasses.fields(Class3DOptions)}
+    own = {name: said for name, said in ours.items() if theirs.get(name) != said}
+    assert rows == {
+        said.flag: (said.negate, default_text(fields[name], said)) for name, said in own.items()
+    }
+    left_out = section(page, "Options of class3d").split("|", 1)[0]
+    missing = [said.flag for name, said in theirs.items() if name not in ours]
+    assert [flag for flag in missing if f"`{flag}`" not in left_out] == []
 
 
 def test_the_table_of_relion_s_options_is_that_of_the_declarations():

@@ -22,6 +22,11 @@ def blob_map(box, seed=0, **kwargs):
     return out
 
 
+def blob_image(box, seed=0, **kwargs):
+    """The map's projection along z, float64 (box, box); `blob_slices` are its slices, too."""
+    return blob_map(box, seed, **kwargs).sum(axis=0)
+
+
 def blob_slices(box, matrices, kx, ky, seed=0, **kwargs):
     """Exact slices of the Gaussians, divided by box^2 as backends do, complex (n, n_pix)."""
     centres, weights, sigma = blobs(box, seed, **kwargs)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from relion_mpi.core.options import declarations
+from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.relion_line import own_options
 from relion_mpi.refine.relion_options import ROWS
@@ -18,11 +19,11 @@ FLAG = re.compile(r"(?<![\w-])(--\w[\w-]*)")
 
 def page():
     """Return the page with the tables that the declarations make."""
-    said = {one.flag: one for one in declarations(RefineOptions).values()}
+    said = {one.flag: one for cls in (Class3DOptions, RefineOptions)
+            for one in declarations(cls).values()}
     fields = RefineOptions.__dataclass_fields__
     theirs = [
-        f"| `{row.flag}` | {shown(row.default)} | {row.fate} | "
-        f"{sentence(row.note or said[row.flag].help)} |"
+        f"| `{row.flag}` | {shown(row.default)} | {here(row)} | {meaning(row, said)} |"
         for row in ROWS.values()
     ]
     ours = [
@@ -32,6 +33,19 @@ def page():
     ]
     text = PAGE.read_text(encoding="utf-8")
     return with_table(with_table(text, RELION_S, theirs), OURS, ours)
+
+
+def here(row):
+    """Fate, and that in classification where it is another."""
+    return row.fate if row.classes is None else f"{row.fate}; in classification {row.classes}"
+
+
+def meaning(row, said):
+    help_text = said[row.flag].help if row.flag in said else ""
+    if row.classes is None:
+        return sentence(row.note or help_text)
+    marked = FLAG.sub(r"`\1`", row.class_note or help_text)
+    return f"{sentence(row.note or help_text)}; in classification: {marked}"
 
 
 def with_table(text, header, rows):

@@ -35,7 +35,14 @@ def quanta_for(bound):
     return Quanta(step_for(bound), step_for(bound), step_for(bound))
 
 
-def sums_at(backend, images, matrices, shifts_pix, geometry, optics, *, padding=2):
+def in_plane_matrices(n, seed=0):
+    """Random rotations of 2D references."""
+    return euler_to_matrix(0, 0, np.random.default_rng(seed).uniform(-180, 180, n))
+
+
+def sums_at(
+    backend, images, matrices, shifts_pix, geometry, optics, *, padding=2, planar=False
+):  # fmt: skip
     """Back-project images (n, box, box) at one known pose each, noise variance 1.
 
     The pose of an image is the only one its prior allows, so any backend can do it.
@@ -47,12 +54,13 @@ def sums_at(backend, images, matrices, shifts_pix, geometry, optics, *, padding=
     np.fill_diagonal(log_shift, 0.0)
     prior = LocalPrior(np.arange(n + 1), np.arange(n), np.zeros(n), log_shift)
     likelihood = Likelihood("gauss", np.ones(geometry.n_shell), 0.999)
-    references = backend.load_references(np.zeros((1, box, box, box)), r_max, padding)
+    nothing = np.zeros((1, box, box) if planar else (1, box, box, box))
+    references = backend.load_references(nothing, r_max, padding)
     moved = np.zeros((n, 2), np.int64)
     handle = backend.prepare(
         images.astype(np.float32), moved, np.ones(n), no_mask(box), geometry, optics
     )
-    sums = backend.new_sums(1, n, r_max, padding, quanta_for(0.01 * n))
+    sums = backend.new_sums(1, n, r_max, padding, quanta_for(0.01 * n), planar=planar)
     candidates = backend.search_local(handle, references, grid, prior, likelihood)
     posterior, best = backend.search_fine(handle, references, grid, candidates, likelihood)
     assert np.array_equal(best.fine_direction, np.arange(n))

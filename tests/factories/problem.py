@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from factories.maps import blob_map
+from factories.maps import blob_image, blob_map
 from factories.pixels import geometry, images_from
 from factories.poses import no_mask, quanta_for
 from relion_mpi.backend.protocol import (
@@ -26,13 +26,15 @@ BOX = 16
 N_DIR, N_PSI, CHILD_DIR, CHILD_PSI, CHILD_SHIFT = 7, 4, 2, 2, 2
 
 
-def grid(seed=0):
+def grid(seed=0, *, planar=False):
     """Directions anywhere; every fine sample close to its coarse parent."""
     rng = np.random.default_rng(seed)
     rot = rng.uniform(-180, 180, N_DIR)
     tilt = np.degrees(np.arccos(rng.uniform(-1, 1, N_DIR)))
     rot[:2], tilt[:2] = 0.0, (0.0, 180.0)
     near = rng.uniform(-4, 4, (2, N_DIR, CHILD_DIR))
+    if planar:
+        tilt, near[1] = np.zeros(N_DIR), 0.0
     fine_dir = euler_to_matrix(
         (rot[:, None] + near[0]).ravel(), (tilt[:, None] + near[1]).ravel(), 0
     )
@@ -105,7 +107,9 @@ class Problem:
         return quanta_for(0.1 * self.n_img / self.sigma2.min())
 
     def new_sums(self, backend):
-        return backend.new_sums(len(self.maps), self.grid.n_dir, self.r_max, 2, self.quanta)
+        return backend.new_sums(
+            len(self.maps), self.grid.n_dir, self.r_max, 2, self.quanta, planar=self.maps.ndim == 3
+        )
 
     def search(self, backend, sums=None, local=None):
         """Run both passes: (best, moments or None)."""
@@ -125,11 +129,12 @@ class Problem:
         return best, moments
 
 
-def problem(n_img=4, *, n_class=1, seed=0, snr=0.3, coarse=12, **changes):
-    """Images of random fine samples with noise, CTF, scales, priors."""
+def problem(n_img=4, *, n_class=1, seed=0, snr=0.3, coarse=12, planar=False, **changes):
+    """Images of random fine samples with noise, CTF, scales, priors; planar: of 2D references."""
     rng = np.random.default_rng(seed)
-    maps = np.stack([blob_map(BOX, 10 + k, sigma_pix=1.2) for k in range(n_class)])
-    pixels, samples = geometry(BOX, BOX, coarse), grid(seed)
+    make = blob_image if planar else blob_map
+    maps = np.stack([make(BOX, 10 + k, sigma_pix=1.2) for k in range(n_class)])
+    pixels, samples = geometry(BOX, BOX, coarse), grid(seed, planar=planar)
     u = rng.uniform(8000, 20000, n_img)
     params = CtfParameters(
         u, u - 500, rng.uniform(0, 180, n_img), np.full(n_img, 300.0), np.full(n_img, 2.7),
@@ -137,7 +142,7 @@ def problem(n_img=4, *, n_class=1, seed=0, snr=0.3, coarse=12, **changes):
     )  # fmt: skip
     values = ctf(params, pixels.freq_x, pixels.freq_y)
     scale = rng.uniform(0.8, 1.2, n_img)
-    signal = maps[0].sum(0).std()
+    signal = (maps[0] if planar else maps[0].sum(0)).std()
     images = rng.normal(0, signal / np.sqrt(snr), (n_img, BOX, BOX))
     from relion_mpi.backend import select_backend  # the truth is made once, in double precision
 
@@ -205,7 +210,10 @@ class BruteForce:
         if p.metric == "cc":
             cross = np.einsum("kop,tp->kot", predicted.conj(), shifted).real
             power = (np.abs(predicted) ** 2).sum(axis=-1)
-            return self._shaped(cross / np.sqrt(power)[..., None], fine)
+            shaped = self._shaped(cross / np.sqrt(power)[..., None], fine)
+            skipped = np.isneginf(p.prior.direction)
+            shaped[np.repeat(skipped, CHILD_DIR if fine else 1, axis=1)] = -np.inf
+            return shaped
         weight = np.where(p.geometry.shell == 0, 0.0, 1 / p.sigma2[p.geometry.shell])[use]
         residual = np.abs(predicted[:, :, None] - shifted) ** 2
         distance = 0.5 * ((residual - np.abs(shifted) ** 2) * weight).sum(axis=-1)

@@ -16,6 +16,7 @@ from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.io.mrc import read_map
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.parallel.inline import InlineCrew
+from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.refinement import Refinement
 from relion_mpi.refine.start import make_start
@@ -81,13 +82,26 @@ def refine(made, *, sym="D2", particles=None, **changes):
         "i": particles or made.particles, "o": made.particles.parent / "out" / "run",
         "ref": made.reference, "sym": sym, "random_seed": 1, "ini_high": 40.0,
     }  # fmt: skip
-    start = make_start(RefineOptions(**(values | changes)))
+    return _run(RefineOptions(**(values | changes)))
+
+
+def classify(made, *, particles=None, **changes):
+    """Classify in this process; nothing is written."""
+    values = {
+        "i": particles or made.particles, "o": made.particles.parent / "out" / "run",
+        "ref": made.reference, "random_seed": 1, "ini_high": 40.0,
+    }  # fmt: skip
+    return _run(Class3DOptions(**(values | changes)))
+
+
+def _run(options):
+    start = make_start(options)
     crew, writer = InlineCrew(RefineWorker()), LastRecords()
     try:
-        Refinement(start, crew, writer, "relion-mpi refine3d").run()
+        Refinement(start, crew, writer, f"relion-mpi {options.command}").run()
     finally:
         crew.close()
-    return Refined(writer.last, start.particles, sym)
+    return Refined(writer.last, start.particles, options.sym)
 
 
 def true_table(made):
@@ -138,8 +152,8 @@ def offset_errors_angst(made, refined):
     return np.linalg.norm(refined.particles.origin_angst - true, axis=1)
 
 
-def fsc_with_truth(made, volume):
-    truth, _ = read_map(made.maps[0])
+def fsc_with_truth(made, volume, class_index=0):
+    truth, _ = read_map(made.maps[class_index])
     return fourier_shell_correlation(np.asarray(volume, np.float64), truth)
 
 

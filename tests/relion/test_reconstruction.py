@@ -7,7 +7,7 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
-from factories.maps import blob_map
+from factories.maps import blob_image, blob_map
 from factories.optics import optics_groups
 from factories.pixels import geometry, images_from, no_optics
 from factories.poses import random_eulers, sums_at
@@ -17,6 +17,7 @@ from relion_mpi.estep.geometry import image_geometry
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.mstep.maximise import symmetrised
+from relion_mpi.mstep.planes import average_planes
 from relion_mpi.mstep.reconstruct import reconstruct
 from relion_mpi.optics.ctf import ctf, ctf_coefficients
 
@@ -35,13 +36,16 @@ pytestmark = [
 ]
 
 
-def particles(backend):
+def particles(backend, *, planar=False):
     """Noisy images with CTFs and offsets; the mean is taken out as relion_reconstruct does."""
     rng = np.random.default_rng(5)
     eulers, params = random_eulers(N, 4), ctf_parameters(N, 6)
+    if planar:
+        eulers[:, :2] = 0.0
     offsets = rng.uniform(-6, 6, (N, 2))
     pixels = geometry(BOX, pixel=PIXEL_ANGST)
-    references = backend.load_references(blob_map(BOX, 3)[None], BOX // 2, 2)
+    reference = blob_image(BOX, 3) if planar else blob_map(BOX, 3)
+    references = backend.load_references(reference[None], BOX // 2, 2)
     values = backend.project(references, euler_to_matrix(*eulers.T), pixels).astype(complex)
     values *= np.exp(2j * np.pi / BOX * (offsets / PIXEL_ANGST @ np.stack([pixels.x, pixels.y])))
     values *= ctf(params, pixels.freq_x, pixels.freq_y)
@@ -51,8 +55,10 @@ def particles(backend):
     return images.astype(np.float32), eulers, offsets, params
 
 
-def compare(backend, relion, folder, magnification, flags, model_pixel, sym, *, skip_gridding):
-    images, eulers, offsets, params = particles(backend)
+def compare(  # noqa: PLR0913 - one for each thing that varies
+    backend, relion, folder, magnification, flags, model_pixel, sym, *, skip_gridding, planar=False
+):  # fmt: skip
+    images, eulers, offsets, params = particles(backend, planar=planar)
     write_map(folder / "stack.mrcs", images)
     write_particles(
         folder / "parts.star", BOX, eulers, offsets, params, "stack.mrcs", magnification
@@ -65,9 +71,14 @@ def compare(backend, relion, folder, magnification, flags, model_pixel, sym, *, 
     pixels = image_geometry(groups, 0, BOX, model_pixel, BOX, BOX)
     optics = no_optics(N, ctf_coefficients=ctf_coefficients(params))
     matrices = euler_to_matrix(*eulers.T)
-    host = sums_at(backend, images, matrices, offsets / PIXEL_ANGST, pixels, optics)
-    sums = symmetrised(host.volume[0].astype(float), point_group(sym).operators, BOX, BOX // 2, 2)
-    ours = reconstruct(sums, None, skip_gridding=skip_gridding)
+    host = sums_at(backend, images, matrices, offsets / PIXEL_ANGST, pixels, optics, planar=planar)
+    if planar:
+        ours = average_planes(host.volume, BOX, BOX // 2, 2, skip_gridding=skip_gridding)[0]
+        theirs = theirs.reshape(BOX, BOX)
+    else:
+        operators = point_group(sym).operators
+        sums = symmetrised(host.volume[0].astype(float), operators, BOX, BOX // 2, 2)
+        ours = reconstruct(sums, None, skip_gridding=skip_gridding)
     assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
 
 
@@ -77,6 +88,14 @@ def test_maps_are_those_of_relion_reconstruct(backend, relion, tmp_path, skip_gr
     compare(
         backend, relion, tmp_path, MAGNIFICATION, [], PIXEL_ANGST, sym,
         skip_gridding=skip_gridding,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("skip_gridding", [True, False], ids=["divide", "gridding"])
+def test_averages_are_those_of_relion_reconstruct(backend, relion, tmp_path, skip_gridding):
+    compare(
+        backend, relion, tmp_path, MAGNIFICATION, ["--refdim", 2], PIXEL_ANGST, "C1",
+        skip_gridding=skip_gridding, planar=True,
     )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from relion_mpi.backend.cpu.backproject import MAGIC, scatter
+from relion_mpi.backend.cpu.backproject import MAGIC, scatter, scatter_in_planes
 from relion_mpi.backend.cpu.jobs import child_rows
 from relion_mpi.backend.cpu.project import FAST, slice_into, slice_scratch
 from relion_mpi.backend.cpu.shifts import phase_table
-from relion_mpi.backend.protocol import Moments
+from relion_mpi.backend.half_plane import n_rows
+from relion_mpi.backend.results import Moments
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class Sums:
 
     Attributes
     ----------
-    volume : float64 (n_class, size * size * (size // 2 + 1) * 3) flat
-    direction_weight : float64 (n_class, n_dir)
+    volume : float64 (n_class, size * size * (size // 2 + 1) * 3) flat;
+        (n_class, size * (size // 2 + 1) * 3) if 2D
+    direction_weight : float64 (n_class, n_dir), or (n_class, 0) if not wanted
     size, r_max, padding : geometry of the volume
     quanta : steps of what is added
     """
@@ -46,11 +48,18 @@ class Sums:
     padding: int
     quanta: Quanta
 
+    @property
+    def planar(self) -> bool:
+        """Of 2D classes."""
+        return bool(self.volume.shape[1] == 3 * n_rows(self.size))
 
-def new_sums(n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta) -> Sums:
+
+def new_sums(
+    n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, *, planar: bool
+) -> Sums:
     """Make empty sums."""
     size = padded_size(r_max, padding)
-    volume = np.zeros((n_class, size * size * (size // 2 + 1) * 3))
+    volume = np.zeros((n_class, (1 if planar else size) * n_rows(size) * 3))
     return Sums(volume, np.zeros((n_class, n_dir)), size, r_max, padding, quanta)
 
 
@@ -172,7 +181,11 @@ def accumulate(
         class_index, orient = np.divmod(hypothesis, children.n_orient)
         step = sums.quanta.share
         exact = np.rint(share / step) * step
-        np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), exact)
+        if sums.direction_weight.size:
+            np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), exact)
+        if sums.planar:
+            _scatter_in_planes(sums, class_index, rows, sx, sy, data, weight, image, share)
+            continue
         for k in range(n_class):
             mine = slice(None) if n_class == 1 else np.flatnonzero(class_index == k)
             _scatter_class(
@@ -215,4 +228,29 @@ def _scatter_class(
     scatter(
         sums.volume[k], sums.size, reach, planes[:-1].copy(), planes[1:].copy(), rows, sx, sy,
         data, weight, image, share, MAGIC * sums.quanta.data, MAGIC * sums.quanta.weight,
+    )  # fmt: skip
+
+
+def _scatter_in_planes(
+    sums: Sums,
+    class_index: NDArray[np.int64],
+    rows: NDArray[Any],
+    sx: NDArray[Any],
+    sy: NDArray[Any],
+    data: NDArray[Any],
+    weight: NDArray[Any],
+    image: NDArray[np.int64],
+    share: NDArray[Any],
+) -> None:
+    """Scatter into the planes of 2D classes, their lines shared out over the threads."""
+    n_slab = numba.get_num_threads()
+    reach = sums.padding * sums.r_max
+    # A line has as many samples as the disc is wide there.
+    y = np.arange(-reach, reach + 1)
+    width = np.cumsum(np.sqrt(reach**2 - y**2))
+    inner = np.searchsorted(width, width[-1] * np.arange(1, n_slab) / n_slab)
+    lines = np.concatenate([[0], inner + sums.size // 2 - reach, [sums.size]])
+    scatter_in_planes(
+        sums.volume, sums.size, reach, lines[:-1].copy(), lines[1:].copy(), class_index, rows, sx,
+        sy, data, weight, image, share, MAGIC * sums.quanta.data, MAGIC * sums.quanta.weight,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Scatter of slices into a padded volume, by slabs of z so that threads never collide."""
+"""Scatter of slices into padded volumes or planes, by slabs so that threads never collide."""
 
 from __future__ import annotations
 
@@ -117,3 +117,81 @@ def scatter(  # type: ignore[no-untyped-def]
                 index, plane, work,
             )  # fmt: skip
             spread(volume, size, low, high, n, index, plane, work, of_data, of_weight)
+
+
+@numba.njit(cache=True, fastmath=EXACT)
+def place_in_plane(rows, sx, sy, size, reach, low, high, values, weight, share, index, line, work):  # type: ignore[no-untyped-def]
+    """List the pixels of a turned plane that touch lines low .. high - 1 of y, as `place` does."""
+    n_pix = sx.size
+    half = size // 2 + 1
+    dtype = values.dtype.type
+    one, zero, origin = dtype(1), dtype(0), dtype(size // 2)
+    limit = dtype(reach * reach * ON_THE_EDGE)
+    n = 0
+    for k in range(n_pix):
+        px = sx[k] * rows[0] + sy[k] * rows[3]
+        py = sx[k] * rows[1] + sy[k] * rows[4]
+        sign = one if px >= zero else -one
+        if px * px + py * py > limit:
+            continue
+        px *= sign
+        py = py * sign + origin
+        x0, y0 = int(px), int(py)
+        if y0 + 1 < low or y0 >= high:
+            continue
+        work[0, n] = px - dtype(x0)
+        work[1, n] = py - dtype(y0)
+        work[2, n] = values[k]
+        work[3, n] = sign * values[n_pix + k]
+        work[4, n] = share * weight[k]
+        index[n] = np.uint64((y0 * half + x0) * 3)
+        line[n] = y0
+        n += 1
+    return n
+
+
+@numba.njit(cache=True, fastmath=EXACT)
+def spread_in_plane(plane, size, low, high, n, index, line, work, of_data, of_weight):  # type: ignore[no-untyped-def]
+    """Add the n pixels that `place_in_plane` listed to lines low .. high - 1."""
+    next_y = np.uint64(3 * (size // 2 + 1))
+    for k in range(n):
+        fx, fy = work[0, k], work[1, k]
+        gx = 1.0 - fx
+        re, im, w = work[2, k], work[3, k], work[4, k]
+        near = (gx * re, gx * im, gx * w)
+        far = (fx * re, fx * im, fx * w)
+        if line[k] >= low:
+            add_pair(plane, index[k], 1.0 - fy, near, far, of_data, of_weight)
+        if line[k] + 1 < high:
+            add_pair(plane, index[k] + next_y, fy, near, far, of_data, of_weight)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=EXACT)
+def scatter_in_planes(  # type: ignore[no-untyped-def]
+    planes, size, reach, first_y, last_y, class_index, all_rows, sx, sy, data, weight, image,
+    share, of_data, of_weight,
+):  # fmt: skip
+    """Add slices to the planes of their classes; the adjoint of `project.slices` in 2D.
+
+    As `scatter`, but all classes in one call: there are many, each with few slices.
+
+    Parameters
+    ----------
+    planes : float64 (n_class, size * (size // 2 + 1) * 3), interleaved (re, im, weight)
+    first_y, last_y : int64 (n_slab,) lines of each slab, last excluded
+    class_index : int64 (n_slice,)
+    size, reach, all_rows, sx, sy, data, weight, image, share, of_data, of_weight
+        As of `scatter`.
+    """
+    for slab in numba.prange(first_y.size):
+        low, high = first_y[slab], last_y[slab]
+        index, line = np.empty(sx.size, np.uint64), np.empty(sx.size, np.int64)
+        work = np.empty((5, sx.size))
+        for j in range(all_rows.shape[0]):
+            n = place_in_plane(
+                all_rows[j], sx, sy, size, reach, low, high, data[j], weight[image[j]], share[j],
+                index, line, work,
+            )  # fmt: skip
+            spread_in_plane(
+                planes[class_index[j]], size, low, high, n, index, line, work, of_data, of_weight
+            )

@@ -148,21 +148,38 @@ class _SliceTiles:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (first hypothesis, slices (n, 2 * n_coarse))."""
-        for k in range(self.references.volume.shape[0]):
-            for first in range(0, self.grid.n_orient, TILE):
-                yield k * self.grid.n_orient + first, self._tile(k, first)
+        n_orient = self.grid.n_orient
+        n_hyp = self.references.volume.shape[0] * n_orient
+        # 2D classes have few orientations: several of them make a tile.
+        span = n_hyp if self.references.planar else n_orient
+        for start in range(0, n_hyp, span):
+            for first in range(start, start + span, TILE):
+                yield first, self._tile(first, min(first + TILE, start + span))
 
-    def _tile(self, class_index: int, first: int) -> NDArray[Any]:
-        refs, geometry = self.references, self.geometry
-        key = (*self.key, class_index, first)
+    def _tile(self, first: int, last: int) -> NDArray[Any]:
+        """Slice hypotheses first .. last - 1."""
+        refs, n_orient = self.references, self.grid.n_orient
+        key = (*self.key, first)
         if key in refs.tiles:
             return refs.tiles[key]
-        n = min(TILE, self.grid.n_orient - first)
+        out = np.empty((last - first, 2 * self.geometry.n_coarse), self.dtype)
+        done = first
+        while done < last:
+            k, orient = divmod(done, n_orient)
+            n = min(n_orient - orient, last - done)
+            self._slice(k, orient, out[done - first : done - first + n])
+            done += n
+        if self.keep:
+            refs.tiles[key] = out
+        return out
+
+    def _slice(self, class_index: int, first: int, out: NDArray[Any]) -> None:
+        """Slice orientations of a class from one on."""
+        refs, geometry, n = self.references, self.geometry, out.shape[0]
         rows = np.empty((n, 6), self.dtype)
         coarse_rows(
             self.grid.coarse_direction, self.grid.coarse_psi_rad, first, n, refs.padding, rows
         )
-        out = np.empty((n, 2 * geometry.n_coarse), self.dtype)
         slices(
             refs.volume[class_index],
             refs.size,
@@ -173,9 +190,6 @@ class _SliceTiles:
             geometry.n_coarse,
             out,
         )
-        if self.keep:
-            refs.tiles[key] = out
-        return out
 
 
 def search_global(
@@ -255,6 +269,9 @@ def _select(
     n_img = cross.shape[1]
     is_cc = likelihood.metric == "cc"
     log_dir, log_shift = prior.direction.ravel(), prior.shift[chosen]
+    if is_cc and np.isneginf(log_dir).any():
+        # Priors do not count, but what they exclude is excluded: without power there is no score.
+        power.reshape(log_dir.size, -1)[np.isneginf(log_dir)] = 0.0
     cut, n_job, n_pair = np.empty(n_img), np.empty(n_img, np.int64), np.empty(n_img, np.int64)
     thresholds(
         cross, power, log_dir, log_shift, grid.n_psi, is_cc,

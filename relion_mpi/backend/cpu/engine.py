@@ -9,7 +9,8 @@ import numpy as np
 from relion_mpi.backend.cpu import accumulate, coarse, local, posterior, prepare
 from relion_mpi.backend.cpu.packing import pack
 from relion_mpi.backend.cpu.project import References, slices, transform_reference
-from relion_mpi.backend.protocol import HostSums
+from relion_mpi.backend.half_plane import n_rows
+from relion_mpi.backend.results import HostSums
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.half_ball import row_starts
 from relion_mpi.fourier.shells import padded_size
@@ -23,17 +24,16 @@ if TYPE_CHECKING:
     from relion_mpi.backend.cpu.prepare import Images
     from relion_mpi.backend.limits import Limits
     from relion_mpi.backend.protocol import (
-        BestHypotheses,
         GlobalPrior,
         ImageGeometry,
         ImageMask,
         Likelihood,
         LocalPrior,
-        Moments,
         OpticsArrays,
         Quanta,
         SearchGrid,
     )
+    from relion_mpi.backend.results import BestHypotheses, Moments
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
@@ -73,7 +73,7 @@ class CPUBackend:
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> References:
-        """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
+        """Transform maps (n_class, box, box, box) or (n_class, box, box) for slicing."""
         volumes = [transform_reference(m, r_max, padding, self.dtype).reshape(-1) for m in maps]
         return References(np.stack(volumes), padded_size(r_max, padding), r_max, padding)
 
@@ -131,10 +131,11 @@ class CPUBackend:
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
+        remainder_pix: NDArray[np.float64] | None = None,
     ) -> Images:
         """Recentre, scale, mask and transform images."""
         return prepare.prepare_images(
-            images, recentre_pix, factor, mask, geometry, optics, self.dtype
+            images, recentre_pix, factor, mask, geometry, optics, self.dtype, remainder_pix
         )
 
     def power_spectra(self, images: Images) -> NDArray[np.float64]:
@@ -177,9 +178,12 @@ class CPUBackend:
         inverse = self._inverse_noise(images, likelihood, for_search=True)
         return posterior.search_fine(images, references, grid, candidates, likelihood, inverse)
 
-    def new_sums(self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta) -> Sums:
+    def new_sums(
+        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, *,
+        planar: bool = False,
+    ) -> Sums:  # fmt: skip
         """Make empty sums for one half-set."""
-        return accumulate.new_sums(n_class, n_dir, r_max, padding, quanta)
+        return accumulate.new_sums(n_class, n_dir, r_max, padding, quanta, planar=planar)
 
     def accumulate(
         self,
@@ -196,6 +200,9 @@ class CPUBackend:
 
     def fetch_sums(self, sums: Sums) -> HostSums:
         """Bring sums to the host."""
+        if sums.planar:
+            rows = sums.volume.reshape(-1, n_rows(sums.size), 3).copy()
+            return HostSums(rows, sums.direction_weight)
         shape = (-1, sums.size, sums.size, sums.size // 2 + 1, 3)
         starts = row_starts(sums.size)
         packed = np.stack([pack(one, starts) for one in sums.volume.reshape(shape)])

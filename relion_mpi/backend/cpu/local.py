@@ -1,4 +1,4 @@
-"""The first pass of local searches: every shift at the listed orientations."""
+"""The first pass of local searches: every shift at the listed hypotheses."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def search_local(
     inv_sigma2: NDArray[Any],
 ) -> Candidates:
     """Do what `Backend.search_local` promises."""
-    n_shift, n_job = grid.n_shift, prior.orient.size
+    n_shift, n_job = grid.n_shift, prior.hypothesis.size
     everything = Candidates(
         prior.offsets,
-        prior.orient,
+        prior.hypothesis,
         prior.log_prior,
         np.arange(n_job + 1, dtype=np.int64) * n_shift,
         np.tile(np.arange(n_shift, dtype=np.int32), n_job),
@@ -90,7 +90,7 @@ def search_local(
     kept_jobs = np.flatnonzero(keep.any(axis=1))
     return Candidates(
         offsets_of(np.bincount(image_of_job[kept_jobs], minlength=n_img)),
-        prior.orient[kept_jobs],
+        prior.hypothesis[kept_jobs],
         prior.log_prior[kept_jobs],
         offsets_of(keep.sum(axis=1)[kept_jobs]),
         shift.astype(np.int32),

@@ -11,7 +11,7 @@ import numpy as np
 from relion_mpi.backend.cpu.candidates import offsets_of
 from relion_mpi.backend.cpu.jobs import Children, fine_children, score
 from relion_mpi.backend.cpu.local import cut_scores
-from relion_mpi.backend.protocol import BestHypotheses
+from relion_mpi.backend.results import BestHypotheses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

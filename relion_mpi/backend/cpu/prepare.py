@@ -10,6 +10,7 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.backend.cpu.project import FAST
+from relion_mpi.backend.cpu.shifts import phase_table
 from relion_mpi.fourier.masks import soft_sphere
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def prepare_images(
     geometry: ImageGeometry,
     optics: OpticsArrays,
     dtype: DTypeLike,
+    remainder_pix: NDArray[np.float64] | None = None,
 ) -> Images:
     """Do what `Backend.prepare` promises.
 
@@ -222,9 +224,20 @@ def prepare_images(
             shell_power(transforms, geometry.power_shell, norm, power)
         out = np.empty((n_img, 2, geometry.n_pix), dtype)
         gather(transforms, geometry.x, geometry.y, norm, out)
+        if remainder_pix is not None:
+            out = _moved(out, remainder_pix, geometry)
         parts.append(_demodulated(out, optics.phase))
     reference_ctf, data_ctf, weight_ctf = _transfer(geometry, optics, n_img, dtype)
     return Images(geometry, parts[0], parts[1], reference_ctf, data_ctf, weight_ctf, power)
+
+
+def _moved(
+    parts: NDArray[np.floating[Any]], shift_pix: NDArray[np.float64], geometry: ImageGeometry
+) -> NDArray[np.floating[Any]]:
+    """Move the content of each image (n_img, 2, n_pix) by a shift of its own."""
+    phase = phase_table(shift_pix, geometry.x, geometry.y, geometry.box_size, parts.dtype)
+    (re, im), (cos, sin) = parts.swapaxes(0, 1), phase.swapaxes(0, 1)
+    return np.stack([re * cos - im * sin, re * sin + im * cos], axis=1)
 
 
 def _demodulated(

@@ -1,4 +1,7 @@
-"""Slices of padded reference transforms: the specification of projection."""
+"""Slices of padded reference transforms: the specification of projection.
+
+A 2D reference is a transform of one plane; its slices are that plane turned by psi.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numba
 import numpy as np
 from scipy import fft
 
+from relion_mpi.backend.half_plane import n_rows
 from relion_mpi.fourier.masks import sinc_squared
 from relion_mpi.fourier.shells import padded_size
 
@@ -28,8 +32,8 @@ class References:
     Attributes
     ----------
     volume : float (n_class, size * size * (size // 2 + 1) * 2) flat; z and y centred, x from 0,
-        real and imaginary parts interleaved
-    size : side of the cube
+        real and imaginary parts interleaved; (n_class, size * (size // 2 + 1) * 2) if 2D
+    size : side of the cube or square
     r_max : last shell
     padding : oversampling of the transform
     tiles : coarse slices kept between batches, filled by the exhaustive search
@@ -41,6 +45,11 @@ class References:
     padding: int
     tiles: dict[tuple[int, ...], NDArray[np.floating[Any]]] = field(default_factory=dict)
 
+    @property
+    def planar(self) -> bool:
+        """They are 2D."""
+        return bool(self.volume.shape[1] == 2 * n_rows(self.size))
+
 
 def transform_reference(
     volume: NDArray[np.floating[Any]], r_max: int, padding: int, dtype: DTypeLike
@@ -49,7 +58,7 @@ def transform_reference(
 
     Parameters
     ----------
-    volume : float (n, n, n)
+    volume : float (n, n, n), or (n, n) for a 2D reference
     r_max
         Last shell kept.
     padding
@@ -59,31 +68,33 @@ def transform_reference(
 
     Returns
     -------
-    dtype (size, size, size // 2 + 1, 2)
+    dtype (size, size, size // 2 + 1, 2) or (size, size // 2 + 1, 2)
         Scaled so that a slice is the transform of the projected image divided by n^2.
 
     Source
     ------
     RELION Projector::computeFourierTransformMap (agrees to rounding).
     """
-    box = volume.shape[0]
+    box, ndim = volume.shape[0], volume.ndim
     big = padding * box
-    corrected = (volume / sinc_squared(box, padding, 3)).astype(dtype)
-    padded = np.zeros((big,) * 3, dtype)
+    corrected = (volume / sinc_squared(box, padding, ndim)).astype(dtype)
+    padded = np.zeros((big,) * ndim, dtype)
     start = big // 2 - box // 2
-    padded[start : start + box, start : start + box, start : start + box] = corrected
+    padded[(slice(start, start + box),) * ndim] = corrected
     transform = fft.rfftn(fft.ifftshift(padded), workers=-1, overwrite_x=True)
     del padded
     reach = padding * r_max
     size = padded_size(r_max, padding)
     index = np.arange(-reach, reach + 1)
-    out = np.zeros((size, size, size // 2 + 1), transform.dtype)
-    inside = (slice(1, -1), slice(1, -1), slice(0, reach + 1))
-    out[inside] = transform[np.ix_(index % big, index % big, np.arange(reach + 1))]
+    out = np.zeros((size,) * (ndim - 1) + (size // 2 + 1,), transform.dtype)
+    inside = (slice(1, -1),) * (ndim - 1) + (slice(0, reach + 1),)
+    out[inside] = transform[np.ix_(*[index % big] * (ndim - 1), np.arange(reach + 1))]
     squared = index.astype(np.float64) ** 2
-    radius2 = squared[:, None, None] + squared[None, :, None] + np.arange(reach + 1) ** 2
+    radius2 = squared[:, None] + np.arange(reach + 1) ** 2
+    if ndim == 3:
+        radius2 = squared[:, None, None] + radius2
     out[inside] *= (radius2 <= reach**2) / float(box) ** 2
-    return np.ascontiguousarray(out).view(dtype).reshape(size, size, size // 2 + 1, 2)
+    return np.ascontiguousarray(out).view(dtype).reshape(*out.shape, 2)
 
 
 @numba.njit(cache=True)
@@ -135,21 +146,11 @@ def locate(volume, size, reach, rows, sx, sy, n_pix, index, work):  # type: igno
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def slice_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # type: ignore[no-untyped-def]
-    """Write one slice.
+def slice_volume_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # type: ignore[no-untyped-def]
+    """Write one slice of a 3D reference; parameters as of `slice_into`.
 
     Three simple loops: positions, a gather of the two x neighbours of real and imaginary part as
     four lanes, and the last interpolation. Unsigned indices spare numba's test for negative ones.
-
-    Parameters
-    ----------
-    volume : float (size * size * (size // 2 + 1) * 2,) flat transform
-    size, reach : side of the cube; padding * r_max
-    rows : float (6,) first two rows of the rotation, times padding
-    sx, sy : float (n,) positions in model pixels
-    n_pix : leading pixels to do
-    re, im : float (n_pix,) output
-    scratch : of `slice_scratch`, for at least n_pix pixels
     """
     index, work = scratch
     locate(volume, size, reach, rows, sx, sy, n_pix, index, work)
@@ -185,6 +186,71 @@ def slice_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # ty
         gx = one - fx
         re[k] = work[3, k] * (gx * lanes[4 * k] + fx * lanes[4 * k + 2])
         im[k] = work[4, k] * (gx * lanes[4 * k + 1] + fx * lanes[4 * k + 3])
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def slice_plane_into(plane, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # type: ignore[no-untyped-def]
+    """Write one slice of a 2D reference, the plane turned; parameters as of `slice_into`.
+
+    Loops as for a volume, with what a rotation in the plane leaves of them.
+    """
+    index, work = scratch
+    one, zero = plane.dtype.type(1), plane.dtype.type(0)
+    limit = plane.dtype.type(reach * reach * ON_THE_EDGE)
+    origin = plane.dtype.type(size // 2)
+    row = np.int32(2 * (size // 2 + 1))
+    for k in range(n_pix):
+        px = sx[k] * rows[0] + sy[k] * rows[3]
+        py = sx[k] * rows[1] + sy[k] * rows[4]
+        inside = one if px * px + py * py <= limit else zero
+        sign = inside if px >= zero else -inside
+        px *= sign
+        py = py * sign + origin
+        x0, y0 = np.int32(px), np.int32(py)
+        work[0, k] = px - plane.dtype.type(x0)
+        work[1, k] = py - plane.dtype.type(y0)
+        work[3, k] = inside
+        work[4, k] = sign
+        index[k] = np.uint64(y0 * row + 2 * x0)
+    next_y = np.uint64(row)
+    u1, u2, u3 = np.uint64(1), np.uint64(2), np.uint64(3)
+    lanes = work[5:].reshape(-1)
+    for k in range(n_pix):
+        fy = work[1, k]
+        gy = one - fy
+        a = index[k]
+        b = a + next_y
+        t = np.uint64(4 * k)
+        lanes[t] = gy * plane[a] + fy * plane[b]
+        lanes[t + u1] = gy * plane[a + u1] + fy * plane[b + u1]
+        lanes[t + u2] = gy * plane[a + u2] + fy * plane[b + u2]
+        lanes[t + u3] = gy * plane[a + u3] + fy * plane[b + u3]
+    for k in range(n_pix):
+        fx = work[0, k]
+        gx = one - fx
+        re[k] = work[3, k] * (gx * lanes[4 * k] + fx * lanes[4 * k + 2])
+        im[k] = work[4, k] * (gx * lanes[4 * k + 1] + fx * lanes[4 * k + 3])
+
+
+@numba.njit(cache=True)
+def slice_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch):  # type: ignore[no-untyped-def]
+    """Write one slice.
+
+    Parameters
+    ----------
+    volume : float flat transform of a volume (size, size, size // 2 + 1, 2), or of a single plane
+        (size, size // 2 + 1, 2), whose slices are turned in the plane
+    size, reach : side of the cube or square; padding * r_max
+    rows : float (6,) first two rows of the rotation, times padding
+    sx, sy : float (n,) positions in model pixels
+    n_pix : leading pixels to do
+    re, im : float (n_pix,) output
+    scratch : of `slice_scratch`, for at least n_pix pixels
+    """
+    if volume.size == 2 * size * (size // 2 + 1):
+        slice_plane_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch)
+    else:
+        slice_volume_into(volume, size, reach, rows, sx, sy, n_pix, re, im, scratch)
 
 
 @numba.njit(cache=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import fft
 
-from relion_mpi.backend.cpu import voxels
+from relion_mpi.backend.cpu import map_power, voxels
 from relion_mpi.backend.cpu.packing import unpack
 from relion_mpi.backend.volumes import FourierSums, Uploaded
 from relion_mpi.fourier.correlation import shell_powers
@@ -90,6 +90,12 @@ class CPUVolumes:
             sums.weight, prior, sums.reach, sums.padding, sums.oversampling_correction, prior.size
         )
         return found
+
+    def map_power(
+        self, volume: NDArray[np.float64], r_max: int, padding: int
+    ) -> NDArray[np.float64]:
+        """Measure a reference's power per shell, in the units of the noise of images."""
+        return map_power.map_power(volume, r_max, padding)
 
     def regularised(
         self, sums: FourierSums, prior: NDArray[np.float64] | None, min_shell: int

@@ -9,10 +9,12 @@ import cupy as cp
 import cupyx
 import numpy as np
 
+from relion_mpi.backend import half_plane
 from relion_mpi.backend.gpu.coarse import job_offsets
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, block_for, blocks, group_size, product
-from relion_mpi.backend.protocol import HostSums, Moments
-from relion_mpi.fourier.half_ball import n_kept, row_starts
+from relion_mpi.backend.half_plane import plane_shape
+from relion_mpi.backend.results import HostSums, Moments
+from relion_mpi.fourier import half_ball
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ class Sums:
     Attributes
     ----------
     volume : real (n_class, size, size, size // 2 + 1, 4): real, imaginary, weight, unused; or for
-        exact sums int64 (..., 3), counted in steps
-    direction_weight : float64 (n_class, n_dir), or int64, counted in steps
+        exact sums int64 (..., 3), counted in steps; of 2D classes (n_class, size, size // 2 + 1, 4)
+    direction_weight : float64 (n_class, n_dir), or int64, counted in steps; no directions if they
+        are not wanted
     quanta : these steps
     """
 
@@ -46,19 +49,26 @@ class Sums:
     direction_weight: Any
     quanta: Quanta
 
+    @property
+    def planar(self) -> bool:
+        """Of 2D classes."""
+        return bool(self.volume.ndim == 4)
+
 
 def new_sums(
-    n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, arithmetic: Arithmetic
-) -> Sums:
+    n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, arithmetic: Arithmetic,
+    *, planar: bool,
+) -> Sums:  # fmt: skip
     """Make empty sums."""
     size = padded_size(r_max, padding)
     last, kind = (3, np.int64) if arithmetic.exact else (4, arithmetic.real)
-    volume = cp.zeros((n_class, size, size, size // 2 + 1, last), kind)
+    shape = plane_shape(size) if planar else (size, *plane_shape(size))
+    volume = cp.zeros((n_class, *shape, last), kind)
     return Sums(volume, cp.zeros((n_class, n_dir), arithmetic.added), quanta)
 
 
 def fetched(sums: Sums, arithmetic: Arithmetic) -> HostSums:
-    """Bring sums to the host: the voxels of the half ball, exact ones in float64."""
+    """Bring sums to the host: the voxels that travel, exact ones in float64."""
     directions = sums.direction_weight.get()
     if arithmetic.exact:
         directions = directions * sums.quanta.share
@@ -66,22 +76,22 @@ def fetched(sums: Sums, arithmetic: Arithmetic) -> HostSums:
 
 
 def packed(sums: Sums, arithmetic: Arithmetic) -> Any:
-    """Bring the voxels of the half ball to the host, float (n_class, n_kept, 3)."""
+    """Bring the voxels of half balls or planes to the host, float (n_class, n_kept, 3)."""
     n_class, size = sums.volume.shape[:2]
-    starts = row_starts(size)
-    planes = starts[::size]  # first entry of each plane
+    starts = half_plane.row_starts(size) if sums.planar else half_ball.row_starts(size)
+    planes = starts[::size]  # first entry of each plane, and the end
     kind, steps = arithmetic.real, list[Any]()
     if arithmetic.exact:
         kind = np.dtype("f8")
         steps = [np.float64(sums.quanta.data), np.float64(sums.quanta.weight)]
-    host = np.empty((n_class, n_kept(size), 3), kind)
+    host = np.empty((n_class, int(planes[-1]), 3), kind)
     n_slab = max(STAGING_VOXELS, int(np.diff(planes).max()))
     # Through pinned memory that is used again: to pin as much as the sums takes longer.
     staging, rows = cupyx.empty_pinned((n_slab, 3), kind), cp.empty((n_slab, 3), kind)
     on_device = cp.asarray(starts)
     for volume, out in zip(sums.volume, host, strict=True):
         z = 0
-        while z < size:
+        while z < planes.size - 1:
             last = int(np.searchsorted(planes, planes[z] + n_slab, side="right")) - 1
             n = int(planes[last] - planes[z])
             arithmetic.kernel("pack", "pack")(
@@ -130,11 +140,12 @@ def accumulate(
         arithmetic.kernel("slices", "share_weights")(
             (blocks(32 * n),), (BLOCK,),
             (slices, np.int64(n), weights, np.int32(n_column), np.int32(grid.host.n_orient),
-             np.int32(grid.host.n_psi), np.int32(references.n_class), np.int32(grid.host.n_dir),
-             share, class_weight, shift_weight, *per_direction, sums.direction_weight),
+             np.int32(grid.host.n_psi), np.int32(references.n_class),
+             np.int32(sums.direction_weight.shape[1]), share, class_weight, shift_weight,
+             *per_direction, sums.direction_weight),
         )  # fmt: skip
         n_group, dealing = _dealt(slices, n_img, n_chunk, sums.quanta, arithmetic)
-        arithmetic.kernel("accumulate", "accumulate")(
+        arithmetic.kernel("accumulate", "accumulate", planar=references.planar)(
             (n_group, n_chunk), (block,),
             (references.source, np.int64(references.length), np.int32(references.size),
              references.limit, np.int32(grid.host.n_orient), slices, np.int64(n),

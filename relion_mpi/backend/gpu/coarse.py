@@ -65,11 +65,16 @@ def search_global(
     group = -(-images.n_img // -(-images.n_img // group))  # even groups
     log_dir = cp.asarray(np.maximum(prior.direction.ravel(), -1e30).astype(arithmetic.real))
     log_shift = cp.asarray(np.maximum(prior.shift, -1e30).astype(arithmetic.real))
+    is_cc = likelihood.metric == "cc"
+    skipped = cp.asarray(np.flatnonzero(np.isneginf(prior.direction)))
     parts = []
     for start in range(0, images.n_img, group):
         chosen = slice(start, min(start + group, images.n_img))
         scores = _scores(chosen.stop - start, n_hyp, n_shift, arithmetic.real, scratch)
         _products(images, references, grid, chosen, inv_sigma2, scores, scratch)
+        if is_cc and skipped.size:
+            # Priors do not count, but what they exclude is excluded: without power, no score.
+            scores.power.reshape(log_dir.size, -1)[skipped] = 0
         parts.append(
             _select(scores, log_dir, log_shift[chosen], start, grid, likelihood)
         )
@@ -114,7 +119,10 @@ def _products(
     n_img, n_shift = chosen.stop - chosen.start, grid.host.n_shift
     phases = grid.coarse_phases(geometry)
     ctf = images.reference_ctf[chosen]
-    n_tile = min(TILE, grid.host.n_orient)
+    n_orient = grid.host.n_orient
+    # 2D classes have few orientations: several of them make a tile.
+    span = n_orient * (references.n_class if references.planar else 1)
+    n_tile = min(TILE, span)
     shifted, ctf2, *tile_buffers = scratch.arrays(
         "slices", ((n_img * n_shift, 2 * n_coarse), real), ((n_img, n_coarse), real),
         ((n_tile, 2 * n_coarse), real), ((n_tile, n_coarse), real),
@@ -129,12 +137,11 @@ def _products(
         (blocks(ctf2.size),), (BLOCK,),
         (ctf, inv_sigma2, np.int32(n_all), np.int32(n_coarse), np.int64(ctf2.size), ctf2),
     )  # fmt: skip
-    n_orient = grid.host.n_orient
     tensor_cores = arithmetic.tensor_cores
-    for k in range(references.n_class):
-        for first in range(0, n_orient, TILE):
-            rows = slice(k * n_orient + first, k * n_orient + min(first + TILE, n_orient))
-            tile, tile_power = grid.coarse_tile(references, k, first, geometry, tile_buffers)
+    for start in range(0, references.n_class * n_orient, span):
+        for first in range(start, start + span, TILE):
+            rows = slice(first, min(first + TILE, start + span))
+            tile, tile_power = grid.coarse_tile(references, rows, geometry, tile_buffers)
             for a, b, out in ((tile, shifted, scores.cross), (tile_power, ctf2, scores.power)):
                 product(a, b, out[rows], transposed=True, tensor_cores=tensor_cores)
 

@@ -33,18 +33,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import (
-        BestHypotheses,
         GlobalPrior,
-        HostSums,
         ImageGeometry,
         ImageMask,
         Likelihood,
         LocalPrior,
-        Moments,
         OpticsArrays,
         Quanta,
         SearchGrid,
     )
+    from relion_mpi.backend.results import BestHypotheses, HostSums, Moments
 
 
 # CuPy calls its cache of plans experimental; users need not know.
@@ -100,6 +98,7 @@ class GPUBackend:
             cp.cuda.Device(self._device).use()
             self._thread.stream = cp.cuda.Stream(non_blocking=True)
             self._thread.scratch = Scratch(self.limits)
+            self._thread.last_grid = None
             cp.fft.config.set_plan_cache_size(PLANS)  # each plan keeps its work space
             with self._lock:
                 self._scratches.append(self._thread.scratch)
@@ -117,7 +116,7 @@ class GPUBackend:
     def load_references(
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> references_.References:
-        """Transform maps (n_class, box, box, box) for slicing out to shell r_max."""
+        """Transform maps (n_class, box, box, box) or (n_class, box, box) for slicing."""
         self.forget()
         # Arrays of other sizes come: those that the pool holds would lie beside them. To take
         # memory again costs a tenth of a second, so little is left where it is.
@@ -129,7 +128,7 @@ class GPUBackend:
         loaded = references_.load(maps, r_max, padding, self.arithmetic)
         self._loaded.append(weakref.ref(loaded))
         self.memory_used()
-        if (padding * maps.shape[-1]) ** 3 > LARGE_CUBE:
+        if (padding * maps.shape[-1]) ** (maps.ndim - 1) > LARGE_CUBE:
             # What was needed to make them belongs to this thread's stream: others cannot use it.
             self._free()
         return loaded
@@ -200,12 +199,13 @@ class GPUBackend:
         mask: ImageMask,
         geometry: ImageGeometry,
         optics: OpticsArrays,
+        remainder_pix: NDArray[np.float64] | None = None,
     ) -> images_.Images:
         """Recentre, scale, mask and transform images."""
         with self._batch_kept_whole():
             return images_.prepare_images(
                 images, recentre_pix, factor, mask, self._geometry(geometry), optics,
-                self.arithmetic,
+                self.arithmetic, remainder_pix,
             )  # fmt: skip
 
     def power_spectra(self, images: images_.Images) -> NDArray[np.float64]:
@@ -262,10 +262,13 @@ class GPUBackend:
             )  # fmt: skip
 
     def new_sums(
-        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta
-    ) -> sums_.Sums:
+        self, n_class: int, n_dir: int, r_max: int, padding: int, quanta: Quanta, *,
+        planar: bool = False,
+    ) -> sums_.Sums:  # fmt: skip
         """Make empty sums for one half-set; only exact ones are rounded to quanta."""
-        return sums_.new_sums(n_class, n_dir, r_max, padding, quanta, self.arithmetic)
+        return sums_.new_sums(
+            n_class, n_dir, r_max, padding, quanta, self.arithmetic, planar=planar
+        )
 
     def accumulate(
         self,
@@ -319,12 +322,23 @@ class GPUBackend:
             return self._geometries[id(geometry)]
 
     def _grid(self, grid: SearchGrid) -> DeviceGrid:
+        if grid.one_batch:
+            return self._grid_of_batch(grid)
         with self._lock:
             if id(grid) not in self._grids:
                 made = DeviceGrid(grid, self.arithmetic, self.limits.tile_bytes)
                 cp.cuda.get_current_stream().synchronize()
                 self._grids[id(grid)] = made
             return self._grids[id(grid)]
+
+    def _grid_of_batch(self, grid: SearchGrid) -> DeviceGrid:
+        """Keep this thread's last grid only: the next batch's takes its place."""
+        if not hasattr(self._thread, "stream"):
+            self.attach()
+        last: DeviceGrid | None = self._thread.last_grid
+        if last is None or last.host is not grid:
+            last = self._thread.last_grid = DeviceGrid(grid, self.arithmetic, 0)
+        return last
 
     def _inverse_noise(
         self, images: images_.Images, likelihood: Likelihood, *, for_search: bool

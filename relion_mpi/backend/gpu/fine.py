@@ -10,7 +10,7 @@ import numpy as np
 
 from relion_mpi.backend.gpu.coarse import Candidates, job_offsets
 from relion_mpi.backend.gpu.launch import BLOCK, block_for, blocks, group_size, product
-from relion_mpi.backend.protocol import BestHypotheses
+from relion_mpi.backend.results import BestHypotheses
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.grids import DeviceGrid
@@ -133,7 +133,7 @@ def score(
     if not arithmetic.exact:
         found.power[...] = 0
     per_call = max(1, limits.slice_bytes // (2 * n_pix * real.itemsize + 8 * n_part))
-    kernel = arithmetic.kernel("fine", "slice_times_image")
+    kernel = arithmetic.kernel("fine", "slice_times_image", planar=references.planar)
     for first in range(0, n_slice, per_call):
         rows = slice(first, min(first + per_call, n_slice))
         n = rows.stop - rows.start
@@ -222,7 +222,7 @@ def search_local(
     n_word = (grid.host.n_shift + 31) // 32
     jobs = Candidates(
         image,
-        cp.asarray(prior.orient.astype(np.int32)),
+        cp.asarray(prior.hypothesis.astype(np.int32)),
         cp.asarray(prior.log_prior.astype(real)),
         cp.zeros((image.size, n_word), np.uint32),
         cp.asarray(np.maximum(prior.shift, -1e30).astype(real)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks
 from relion_mpi.backend.gpu.shifts import Phases, phase_tables
-from relion_mpi.backend.limits import TILE, coarse_slice_bytes
+from relion_mpi.backend.limits import coarse_slice_bytes
 
 if TYPE_CHECKING:
     from relion_mpi.backend.gpu.prepare import DeviceGeometry
@@ -43,7 +43,7 @@ class DeviceGrid:
         self.n_child_shift = grid.fine_shift_pix.shape[0] // grid.n_shift
         self._tile_bytes = tile_bytes
         self._phases: dict[tuple[int, str], Phases] = {}
-        self._tiles: dict[tuple[int, int, int, int], tuple[References, Any, Any]] = {}
+        self._tiles: dict[tuple[int, int, int], tuple[References, Any, Any]] = {}
         # What one thread's stream has made, another's may use only when it is done.
         self._lock = threading.Lock()
 
@@ -68,28 +68,26 @@ class DeviceGrid:
     def coarse_tile(
         self,
         references: References,
-        k: int,
-        first: int,
+        hypotheses: slice,
         geometry: DeviceGeometry,
         buffers: list[Any],
     ) -> tuple[Any, Any]:
-        """Slice class k from an orientation on: slices (n, 2 * n_coarse), power (n, n_coarse).
+        """Draw coarse slices of hypotheses: slices (n, 2 * n_coarse), power (n, n_coarse).
 
         The first ones are kept between batches, as many as there is room for; the others are drawn
         into the buffers.
         """
         n_coarse, real = geometry.host.n_coarse, self.arithmetic.real
-        n = min(TILE, self.host.n_orient - first)
-        upto = (k * self.host.n_orient + first + n) * coarse_slice_bytes(n_coarse, real.itemsize)
-        if upto > self._tile_bytes:
+        first, n = hypotheses.start, hypotheses.stop - hypotheses.start
+        if hypotheses.stop * coarse_slice_bytes(n_coarse, real.itemsize) > self._tile_bytes:
             out, power = buffers[0][:n], buffers[1][:n]
-            self._slice(references, k, first, geometry, out, power)
+            self._slice(references, first, geometry, out, power)
             return out, power
-        key = id(references), id(geometry.host), k, first
+        key = id(references), id(geometry.host), first
         with self._lock:
             if key not in self._tiles:
                 out, power = cp.empty((n, 2 * n_coarse), real), cp.empty((n, n_coarse), real)
-                self._slice(references, k, first, geometry, out, power)
+                self._slice(references, first, geometry, out, power)
                 cp.cuda.get_current_stream().synchronize()
                 self._tiles[key] = references, out, power
             return self._tiles[key][1:]
@@ -97,17 +95,16 @@ class DeviceGrid:
     def _slice(
         self,
         references: References,
-        k: int,
         first: int,
         geometry: DeviceGeometry,
         out: Any,
         power: Any,
     ) -> None:
         n_coarse = geometry.host.n_coarse
-        self.arithmetic.kernel("project", "coarse_slices")(
+        self.arithmetic.kernel("project", "coarse_slices", planar=references.planar)(
             (blocks(n_coarse), out.shape[0]), (BLOCK,),
-            (references.source, np.int32(k), np.int64(references.length),
-             np.int32(references.size), references.limit, np.float64(references.padding),
-             self.coarse_direction, self.coarse_psi, np.int32(self.host.n_psi), np.int32(first),
-             geometry.slice_x, geometry.slice_y, np.int32(n_coarse), out, power),
+            (references.source, np.int64(references.length), np.int32(references.size),
+             references.limit, np.float64(references.padding), self.coarse_direction,
+             self.coarse_psi, np.int32(self.host.n_psi), np.int32(self.host.n_orient),
+             np.int32(first), geometry.slice_x, geometry.slice_y, np.int32(n_coarse), out, power),
         )  # fmt: skip

@@ -17,6 +17,7 @@ BLOCKS_WANTED = 4096
 """Blocks that keep a large GPU busy."""
 _DEFAULT_MATH, _TF32_MATH = 0, 3  # cublasMath_t
 _DRAWS_SLICES = ("project", "fine", "accumulate")
+_KNOWS_PLANES = (*_DRAWS_SLICES, "reference")
 _ADDS = ("accumulate", "coarse", "fine", "pack", "posterior", "prepare", "slices")
 
 
@@ -40,10 +41,15 @@ class Arithmetic:
     textures: bool
     exact: bool = False
 
-    def kernel(self, name: str, function: str) -> Any:
-        """Return a kernel built for this arithmetic."""
+    def kernel(self, name: str, function: str, *, planar: bool = False) -> Any:
+        """Return a kernel built for this arithmetic, and for 2D references if planar.
+
+        The texture unit is not used for these: planes are small.
+        """
         macros = {"DOUBLE": int(self.double)}
-        if name in _DRAWS_SLICES:
+        if planar and name in _KNOWS_PLANES:
+            macros["PLANAR"] = 1
+        elif name in _DRAWS_SLICES:
             macros["TEXTURE"] = int(self.textures)
         if name in _ADDS:
             macros["EXACT"] = int(self.exact)

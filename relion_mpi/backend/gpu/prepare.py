@@ -110,6 +110,7 @@ def prepare_images(
     geometry: DeviceGeometry,
     optics: OpticsArrays,
     arithmetic: Arithmetic,
+    remainder_pix: Any = None,
 ) -> Images:
     """Do what `Backend.prepare` promises."""
     n_img, box, _ = images.shape
@@ -133,6 +134,14 @@ def prepare_images(
     power = _shell_power(transforms, geometry, arithmetic)
     masked_ft = _gathered(transforms, geometry, phase, arithmetic)
     unmasked_ft = _gathered(cp.fft.rfft2(centred), geometry, phase, arithmetic)
+    if remainder_pix is not None:
+        shift = cp.asarray(np.ascontiguousarray(remainder_pix, np.float64))
+        for one in (masked_ft, unmasked_ft):
+            arithmetic.kernel("prepare", "move_content")(
+                (blocks(one.size),), (BLOCK,),
+                (one, geometry.x, geometry.y, shift, np.int32(box), np.int32(one.shape[1]),
+                 np.int64(one.size)),
+            )  # fmt: skip
     reference_ctf, data_ctf, weight_ctf = _transfer(geometry, optics, n_img, arithmetic)
     return Images(geometry, masked_ft, unmasked_ft, reference_ctf, data_ctf, weight_ctf, power)
 

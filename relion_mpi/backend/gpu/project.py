@@ -9,6 +9,7 @@ import cupy as cp
 import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, reach_limit
+from relion_mpi.backend.half_plane import n_rows, plane_shape
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ class References:
     Attributes
     ----------
     source : what kernels draw from: complex (n_class, size, size, size // 2 + 1), z and y centred,
-        x from 0; or uint64 (n_class,) handles of textures
+        x from 0, or (n_class, size, size // 2 + 1) if planar; or uint64 (n_class,) handles of
+        textures
     textures : what the handles belong to
     n_class, size, r_max, padding : geometry
     limit : square of the largest padded radius
+    planar : the references are 2D
     """
 
     source: Any
@@ -36,11 +39,12 @@ class References:
     r_max: int
     padding: int
     limit: Any
+    planar: bool = False
 
     @property
     def length(self) -> int:
         """Voxels of one class."""
-        return self.size * self.size * (self.size // 2 + 1)
+        return (1 if self.planar else self.size) * n_rows(self.size)
 
     @property
     def texture_bytes(self) -> int:
@@ -49,12 +53,15 @@ class References:
 
 
 def load(maps: Any, r_max: int, padding: int, arithmetic: Arithmetic) -> References:
-    """Transform maps (n_class, box, box, box), as `backend.cpu.project.transform_reference`."""
-    size = padded_size(r_max, padding)
-    shape = (size, size, size // 2 + 1)
+    """Transform maps (n_class, box, box, box) or (n_class, box, box).
+
+    As `backend.cpu.project.transform_reference`.
+    """
+    size, planar = padded_size(r_max, padding), maps.ndim == 3
+    shape = plane_shape(size) if planar else (size, *plane_shape(size))
     n_class = maps.shape[0]
     limit = reach_limit(padding * r_max, arithmetic.real)
-    if arithmetic.textures:
+    if arithmetic.textures and not planar:
         volume = cp.zeros(shape, arithmetic.pair)
         made = []
         for one in maps:
@@ -65,22 +72,22 @@ def load(maps: Any, r_max: int, padding: int, arithmetic: Arithmetic) -> Referen
     source = cp.zeros((n_class, *shape), arithmetic.pair)
     for one, volume in zip(maps, source, strict=True):
         _transform(one, r_max, padding, volume, arithmetic)
-    return References(source, (), n_class, size, r_max, padding, limit)
+    return References(source, (), n_class, size, r_max, padding, limit, planar)
 
 
 def _transform(one: Any, r_max: int, padding: int, volume: Any, arithmetic: Arithmetic) -> None:
     """Fill the padded transform of a map out to r_max."""
-    box, size = one.shape[0], volume.shape[0]
+    box, size, planar = one.shape[0], volume.shape[0], one.ndim == 2
     big = padding * box
-    padded = cp.zeros((big, big, big), arithmetic.real)
+    padded = cp.zeros((big,) * one.ndim, arithmetic.real)
     placed = cp.asarray(np.ascontiguousarray(one, arithmetic.real))
-    arithmetic.kernel("reference", "place_map")(
+    arithmetic.kernel("reference", "place_map", planar=planar)(
         (blocks(placed.size),), (BLOCK,), (placed, np.int32(box), np.int32(big), padded)
     )
     del placed
     transform = cp.fft.rfftn(padded)
     del padded
-    arithmetic.kernel("reference", "crop_transform")(
+    arithmetic.kernel("reference", "crop_transform", planar=planar)(
         (blocks(volume.size),), (BLOCK,),
         (transform, np.int32(big), np.int32(size), np.int32(padding * r_max),
          np.float64(1.0 / box**2), volume),
@@ -118,7 +125,7 @@ def project(
     rows = cp.asarray((references.padding * matrices[:, :2].reshape(-1, 6)).astype(real))
     n, n_pix = rows.shape[0], geometry.n_pix
     out = cp.empty((n, 2, n_pix), real)
-    arithmetic.kernel("project", "slices")(
+    arithmetic.kernel("project", "slices", planar=references.planar)(
         (blocks(n_pix), n), (BLOCK,),
         (references.source, np.int32(class_index), np.int64(references.length),
          np.int32(references.size), references.limit, rows,
@@ -147,7 +154,7 @@ def slice_distances(
     n, n_trial = second.shape[:2]
     n_pix, n_shell = geometry.host.n_pix, geometry.host.n_shell
     out = cp.empty((n, n_trial, n_shell))
-    arithmetic.kernel("project", "slice_distances")(
+    arithmetic.kernel("project", "slice_distances", planar=references.planar)(
         (n * n_trial,), (BLOCK,),
         (references.source, np.int32(class_index), np.int64(references.length),
          np.int32(references.size), references.limit, *rows, np.int32(n_trial),

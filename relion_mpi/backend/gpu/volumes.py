@@ -15,6 +15,7 @@ import cupyx
 import numpy as np
 
 from relion_mpi.backend.gpu.compile import kernel
+from relion_mpi.backend.gpu.map_power import power_planes
 from relion_mpi.backend.gpu.slab_fft import SlabTransform
 from relion_mpi.backend.gpu.volume_memory import SLAB_VOXELS, slabs_at_once
 from relion_mpi.backend.volumes import FourierSums, Uploaded
@@ -122,6 +123,14 @@ class GPUVolumes:
     def shell_sums(self, sums: FourierSums, prior: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum weights, voxels, and voxels whose weight outweighs the inverse prior."""
         return _shell_sums(sums, sums.weight, prior, 0.5, sums.oversampling_correction)
+
+    def map_power(
+        self, volume: NDArray[np.float64], r_max: int, padding: int
+    ) -> NDArray[np.float64]:
+        """Measure a reference's power per shell, in the units of the noise of images."""
+        power, count = _added(power_planes(volume, r_max, padding))
+        scaled: NDArray[np.float64] = np.divide(power, count, out=power, where=count > 0)
+        return scaled * (0.5 / float(volume.shape[0]) ** 4)
 
     def regularised(
         self, sums: FourierSums, prior: NDArray[np.float64] | None, min_shell: int

@@ -86,6 +86,14 @@ def last_significant_shell(data_vs_prior: NDArray[np.float64]) -> int:
     return max(first - 1, 0)
 
 
+def class_resolutions_angst(model: Model, state: HalfModel) -> list[float]:
+    """Return the resolution of each class in Angstrom, 999 for none."""
+    return [
+        resolution_angst(last_significant_shell(ssnr) / model.box_angst)
+        for ssnr in state.data_vs_prior
+    ]
+
+
 def overall_completeness(coverage: NDArray[np.float64], max_shell: int) -> float:
     """Average the coverage of Fourier space over all voxels up to a shell.
 
@@ -164,7 +172,7 @@ def _classes(model: Model, state: HalfModel, maps: list[str]) -> pl.DataFrame:
             "rlnClassDistribution": state.pdf_class,
             "rlnAccuracyRotations": model.accuracy.rotation_deg,
             "rlnAccuracyTranslationsAngst": model.accuracy.translation_angst,
-            "rlnEstimatedResolution": [resolution_angst(s / model.box_angst) for s in limits],
+            "rlnEstimatedResolution": class_resolutions_angst(model, state),
             "rlnOverallFourierCompleteness": [
                 overall_completeness(coverage, shell)
                 for coverage, shell in zip(state.coverage, limits, strict=True)

@@ -58,6 +58,10 @@ class OutputNames:
         """Return the name of the picture of the angular distribution."""
         return self._path(f"{_half(half)}_class{class_number:03d}_angdist.bild")
 
+    def montage(self) -> Path:
+        """Return the name of the picture of all classes."""
+        return self._path("_classes.png")
+
     def metrics(self) -> Path:
         """Return the name of the log for programs; all iterations share it."""
         return Path(f"{self.root}_metrics.jsonl")

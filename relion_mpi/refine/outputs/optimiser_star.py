@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.listing import listing
 from relion_mpi.refine.schedule import Changes
 
 if TYPE_CHECKING:
     from relion_mpi.io.star import Block
+    from relion_mpi.refine.common_options import CommonOptions
     from relion_mpi.refine.outputs.names import OutputNames
     from relion_mpi.refine.record import IterationRecord
 
 _NO_LIMIT = -1.0
+_RELIONS_LOCAL_ORDER = 4
+"""RELION writes it where auto-refine is off, too."""
 
 # Methods that this program does not offer: RELION's values for "off", which it expects to find.
 _GRADIENT_DESCENT_OFF: dict[str, object] = {
@@ -80,6 +85,11 @@ def optimiser_blocks(record: IterationRecord, names: OutputNames) -> dict[str, B
     return {"optimiser_general": listing(values)}
 
 
+def keeps_poses(options: CommonOptions) -> bool:
+    """Whether poses are not searched, so that nothing is found about them."""
+    return isinstance(options, Class3DOptions) and options.skip_align
+
+
 def _files(record: IterationRecord, names: OutputNames) -> dict[str, object]:
     split = len(record.model.halves) > 1
     values: dict[str, object] = {"OutputRootName": record.root}
@@ -94,11 +104,13 @@ def _files(record: IterationRecord, names: OutputNames) -> dict[str, object]:
 
 def _options(record: IterationRecord) -> dict[str, object]:
     options, schedule = record.options, record.schedule
+    auto = options if isinstance(options, RefineOptions) else None
+    classes = options if isinstance(options, Class3DOptions) else None
     return {
         "CurrentIteration": record.iteration,
-        "NumberOfIterations": options.auto_iter_max,
+        "NumberOfIterations": options.last_iteration,
         "DoSplitRandomHalves": len(record.model.halves) > 1,
-        "JoinHalvesUntilThisResolution": options.low_resol_join_halves,
+        "JoinHalvesUntilThisResolution": auto.low_resol_join_halves if auto else _NO_LIMIT,
         "AdaptiveOversampleOrder": schedule.oversampling,
         "AdaptiveOversampleFraction": options.adaptive_fraction,
         "RandomSeed": options.random_seed,
@@ -106,17 +118,17 @@ def _options(record: IterationRecord) -> dict[str, object]:
         "WidthMaskEdge": round(options.maskedge),
         "DoZeroMask": options.zero_mask,
         "DoSolventFlattening": options.flatten_solvent,
-        "DoSolventFscCorrection": options.solvent_correct_fsc,
+        "DoSolventFscCorrection": auto is not None and auto.solvent_correct_fsc,
         "SolventMaskName": options.solvent_mask,
         "SolventMask2Name": options.solvent_mask2,
         "BodyStarFile": None,
         "TauSpectrumName": None,
         "MaximumCoarseImageSize": -1,
-        "HighresLimitExpectation": _NO_LIMIT,
+        "HighresLimitExpectation": classes.strict_highres_exp if classes else _NO_LIMIT,
         "LowresLimitExpectation": _NO_LIMIT,
         "IncrementImageSize": schedule.incr_size,
         "DoMapEstimation": True,
-        "DoFastSubsetOptimisation": False,
+        "DoFastSubsetOptimisation": classes is not None and classes.fast_subsets,
         "DoExternalReconstruct": False,
     }
 
@@ -124,13 +136,14 @@ def _options(record: IterationRecord) -> dict[str, object]:
 def _convergence(record: IterationRecord) -> dict[str, object]:
     schedule, accuracy = record.schedule, record.model.accuracy
     changes, smallest = schedule.changes or Changes(), schedule.smallest or Changes()
+    auto = len(record.model.halves) > 1
     return {
-        "DoAutoRefine": len(record.model.halves) > 1,
-        "AutoLocalSearchesHealpixOrder": schedule.local_order,
+        "DoAutoRefine": auto,
+        "AutoLocalSearchesHealpixOrder": schedule.local_order if auto else _RELIONS_LOCAL_ORDER,
         "NumberOfIterWithoutResolutionGain": schedule.iterations_without_resolution_gain,
         "BestResolutionThusFar": schedule.best_resolution,
         "NumberOfIterWithoutChangingAssignments": schedule.iterations_without_changes,
-        "DoSkipAlign": False,
+        "DoSkipAlign": keeps_poses(record.options),
         "DoSkipRotate": False,
         "OverallAccuracyRotations": accuracy.best_rotation_deg,
         "OverallAccuracyTranslationsAngst": accuracy.best_translation_angst,

@@ -16,9 +16,10 @@ from relion_mpi.refine.checkpoint import drop_old_states, write_state
 from relion_mpi.refine.outputs.bild import write_angdist
 from relion_mpi.refine.outputs.maps import half_numbers, output_maps
 from relion_mpi.refine.outputs.metrics import append_metrics
-from relion_mpi.refine.outputs.model_star import model_blocks
+from relion_mpi.refine.outputs.model_star import class_resolutions_angst, model_blocks
+from relion_mpi.refine.outputs.montage import central_slices, write_montage
 from relion_mpi.refine.outputs.names import OutputNames
-from relion_mpi.refine.outputs.optimiser_star import optimiser_blocks
+from relion_mpi.refine.outputs.optimiser_star import keeps_poses, optimiser_blocks
 from relion_mpi.refine.outputs.sampling_star import sampling_blocks
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from relion_mpi.model.state import Model
     from relion_mpi.refine.record import IterationRecord
 
 log = logging.getLogger(__name__)
@@ -171,9 +173,13 @@ def _files(
         yield path, partial(write_map, volume=volume, pixel_size_angst=model.pixel_size_angst)
     for half in half_numbers(record):
         yield names.model(half), partial(write_star, blocks=model_blocks(record, names, half))
+        if keeps_poses(record.options):
+            continue
         for k, pdf in enumerate(model.halves[half - 1 if half else 0].pdf_direction):
             draw = partial(write_angdist, grid=record.orientations, box_angst=model.box_angst)
             yield names.angdist(k + 1, half), partial(draw, pdf_direction=pdf)
+    if len(model.halves) == 1:
+        yield names.montage(), partial(_draw_classes, model=model)
     if record.run is not None and record.iteration is not None:
         yield names.state(), partial(write_state, record=record)
     yield names.metrics(), partial(append_metrics, record=record)
@@ -184,3 +190,17 @@ def _files(
         )
         blocks = optimiser_blocks(record, names)
         yield names.optimiser(), partial(write_star, blocks=blocks, comments=comments)
+
+
+def _draw_classes(path: Path, model: Model) -> None:
+    """Draw a map's slices for each class, with its share of the particles and its resolution.
+
+    The font has no letter for Angstrom.
+    """
+    state = model.halves[0]
+    shares, resolutions = state.pdf_class, class_resolutions_angst(model, state)
+    captions = [
+        f"class {k + 1}: {100 * share:.1f} %, {angst:.1f} A"
+        for k, (share, angst) in enumerate(zip(shares, resolutions, strict=True))
+    ]
+    write_montage(path, [central_slices(volume) for volume in state.maps], captions)

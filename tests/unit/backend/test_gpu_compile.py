@@ -53,6 +53,17 @@ def test_every_source_declares_its_variants():
     assert [path.name for path in sources if not variants(path.read_text(encoding="utf-8"))] == []
 
 
+@pytest.mark.parametrize("name", ["accumulate", "fine", "project", "reference"])
+def test_planes_come_in_every_arithmetic_that_volumes_come_in(name):
+    found = variants((gpu_compile.KERNELS / f"{name}.cu").read_text(encoding="utf-8"))
+    kinds = {
+        plane: {(one["DOUBLE"], one.get("EXACT")) for one in found if ("PLANAR" in one) == plane}
+        for plane in (False, True)
+    }
+    assert kinds[True] == kinds[False]
+    assert not any("TEXTURE" in one for one in found if "PLANAR" in one)
+
+
 def test_variants_are_read():
     text = "// A kernel.\n// variants: A=1,B=2 ; A=2, B=x\n"
     assert variants(text) == [{"A": "1", "B": "2"}, {"A": "2", "B": "x"}]

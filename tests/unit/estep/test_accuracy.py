@@ -77,3 +77,21 @@ def test_rungs_grow_with_the_error():
     errors = [0.0, 0.3, 1.5, 3.0, 7.0, 15.0, 25.0]
     assert [rotation_step(e) for e in errors] == [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
     assert [shift_step(e) for e in (0.0, 1.5, 3.0, 7.0, 15.0)] == [0.1, 0.2, 0.5, 1.0, 2.0]
+
+
+def test_each_class_has_accuracies_of_its_own():
+    estep, particles = expectation(1e-2, n_class=2), batch(4)
+    found = [expected_accuracy(estep, particles, k) for k in (0, 1)]
+    assert found[0].rotation_deg == expected_accuracy(expectation(1e-2), particles).rotation_deg
+    assert found[0].rotation_deg != found[1].rotation_deg
+    assert found[1].orientability.sum() == pytest.approx(1.0)
+
+
+def test_a_class_without_signal_has_the_worst_accuracies():
+    estep = expectation(1e-2)
+    empty = estep.backend.load_references(np.zeros((1, 32, 32, 32)), 16, 2)
+    estep.references[0] = empty
+    result = expected_accuracy(estep, batch(3))
+    assert result.rotation_deg >= 30.0
+    assert result.translation_angst >= 10 * 3.0
+    assert not result.orientability.any()

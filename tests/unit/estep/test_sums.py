@@ -38,7 +38,7 @@ def plan():
 
 
 def empty(plan):
-    return HalfSums(SimpleNamespace(new_sums=lambda *_: None), plan, 0)
+    return HalfSums(SimpleNamespace(new_sums=lambda *_, **__: None), plan, 0)
 
 
 def test_the_order_of_batches_does_not_change_a_bit(plan):

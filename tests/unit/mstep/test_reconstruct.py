@@ -6,7 +6,7 @@ from factories.sums import projected_sums, random_sums
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
 from relion_mpi.fourier.masks import half_transform_radius, sinc_squared
-from relion_mpi.mstep.reconstruct import _blob_table, reconstruct
+from relion_mpi.mstep.reconstruct import blob_table, reconstruct
 
 
 @lru_cache
@@ -18,7 +18,7 @@ def projected():
 
 def test_the_blob_has_the_values_of_relion():
     # Kaiser-Bessel, radius 3.8, alpha 15, order 0, relative to its transform at 0.
-    table = _blob_table()
+    table = blob_table()
     golden = {
         0.05: 0.95939323, 0.1: 0.84662111, 0.25: 0.34203120, 0.4: 0.05313755, 0.49: 0.00892642,
     }  # fmt: skip

@@ -4,7 +4,13 @@ from factories.sums import projected_sums, random_sums
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
 from relion_mpi.mstep.reconstruct import reconstruct
-from relion_mpi.mstep.spectra import half_set_fsc, reconstruction_noise, spectra_from_fsc
+from relion_mpi.mstep.spectra import (
+    half_set_fsc,
+    reconstruction_noise,
+    reference_tau2,
+    spectra_from_fsc,
+    spectra_from_prior,
+)
 
 
 def test_a_half_set_correlates_with_itself():
@@ -107,3 +113,35 @@ def test_coverage_is_the_share_of_voxels_that_outweigh_the_prior():
     spectra = spectra_from_fsc(sums, np.full(9, 0.5), 1.0, joined=False)
     # tau2 = 1 / mean weight: exactly the voxels that kept their weight outweigh it.
     assert 0.4 < spectra.coverage[7] < 0.6
+
+
+def test_white_noise_has_the_same_power_in_every_shell():
+    box, variance = 32, 3.0
+    volume = np.random.default_rng(9).normal(scale=np.sqrt(variance), size=(box,) * 3)
+    # A transform divided by box^3 has variance / box^3 a voxel; images have box^2 of it, halved.
+    tau2 = reference_tau2(volume)
+    assert tau2.shape == (17,)
+    np.testing.assert_allclose(tau2[3:], variance / (2 * box), rtol=0.12)
+    assert tau2[8:].mean() == pytest.approx(variance / (2 * box), rel=0.02)
+
+
+def test_a_wave_has_its_power_in_its_shell():
+    box = 16
+    wave = 2.0 * np.cos(2 * np.pi * 3 * np.arange(box) / box)
+    tau2 = reference_tau2(np.broadcast_to(wave, (box,) * 3))
+    assert np.flatnonzero(tau2 > 1e-12).tolist() == [3]
+
+
+@pytest.mark.parametrize("fudge", [1.0, 4.0])
+def test_the_signal_to_noise_ratio_of_a_known_prior_is_their_quotient(fudge):
+    tau2 = np.linspace(0.2, 0.01, 9)
+    spectra = spectra_from_prior(constant_weight(5.0), tau2, fudge)
+    np.testing.assert_allclose(spectra.data_vs_prior, 40.0 * fudge * tau2)
+    np.testing.assert_allclose(spectra.sigma2, 1 / 40.0)
+    np.testing.assert_array_equal(spectra.coverage, 40.0 * fudge * tau2 >= 1)
+
+
+def test_a_known_prior_says_nothing_beyond_the_data():
+    spectra = spectra_from_prior(random_sums(box=20, r_max=6), np.ones(11), 1.0)
+    assert (spectra.data_vs_prior[7:] == 0).all()
+    assert (spectra.data_vs_prior[:7] > 0).all()

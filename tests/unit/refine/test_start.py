@@ -134,7 +134,7 @@ def with_noise(start, sigma2):
     for half in start.model.halves:
         half.optics_particles[:] = half.group_particles.sum()
         half.sigma2_noise[:] = sigma2
-    start_spectra(start.model, start.options)
+    start_spectra(start.model, start.schedule, start.options)
     return start.model
 
 

@@ -10,15 +10,15 @@ import pytest
 
 from relion_mpi.model.state import Accuracy
 from relion_mpi.model.statistics import Statistics
-from relion_mpi.refine.schedule import Schedule
-from relion_mpi.refine.table import HEADER, REPEAT_HEADER_EVERY, IterationTable
+from relion_mpi.refine.schedule import Changes, Schedule
+from relion_mpi.refine.table import HEADER, REPEAT_HEADER_EVERY, IterationTable, class_line
 
 
 def call(table, iteration=3, **changes):
     halves = [SimpleNamespace(ave_pmax=0.4), SimpleNamespace(ave_pmax=0.6)]
     model = SimpleNamespace(
         current_resolution=1 / 12.5, current_size=44, halves=halves,
-        accuracy=Accuracy(np.array([1.23]), np.array([0.87])),
+        accuracy=Accuracy(np.array([1.23]), np.array([0.87])), n_class=1,
     )  # fmt: skip
     schedule = Schedule(3, 1, 10.0, 3.0, 0.5, 4, **changes)
     statistics = [Statistics.empty(1, 5, 1, 1, 1) for _ in range(2)]
@@ -65,3 +65,21 @@ def test_the_header_comes_back_now_and_then(caplog, n):
         for _ in range(n):
             call(table)
     assert caplog.messages.count(HEADER) == -(-n // REPEAT_HEADER_EVERY)
+
+
+def test_classes_have_a_line_with_their_sizes_and_the_share_that_changed():
+    line = class_line(np.array([0.341, 0.33, 0.329]), Changes(1.0, 2.0, 0.1234))
+    assert line.strip() == "classes 34.1 33.0 32.9 %, changed 12.3 %"
+
+
+def test_many_classes_take_several_lines():
+    lines = class_line(np.full(50, 0.02), None).splitlines()
+    assert len(lines) == 3
+    assert max(len(line) for line in lines) <= 100
+    assert " ".join(lines).split().count("2.0") == 50
+
+
+def test_one_class_has_no_line(caplog):
+    with caplog.at_level(logging.INFO):
+        call(IterationTable())
+    assert not any("classes" in message for message in caplog.messages)

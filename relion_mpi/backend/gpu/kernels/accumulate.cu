@@ -1,5 +1,5 @@
 // Weighted, shifted images against their projections, and into the volume.
-// variants: DOUBLE=0,TEXTURE=0,EXACT=0 ; DOUBLE=0,TEXTURE=1,EXACT=0 ; DOUBLE=1,TEXTURE=0,EXACT=0 ; DOUBLE=0,TEXTURE=0,EXACT=1 ; DOUBLE=0,TEXTURE=1,EXACT=1 ; DOUBLE=1,TEXTURE=0,EXACT=1
+// variants: DOUBLE=0,TEXTURE=0,EXACT=0 ; DOUBLE=0,TEXTURE=1,EXACT=0 ; DOUBLE=1,TEXTURE=0,EXACT=0 ; DOUBLE=0,TEXTURE=0,EXACT=1 ; DOUBLE=0,TEXTURE=1,EXACT=1 ; DOUBLE=1,TEXTURE=0,EXACT=1 ; DOUBLE=0,PLANAR=1,EXACT=0 ; DOUBLE=1,PLANAR=1,EXACT=0 ; DOUBLE=0,PLANAR=1,EXACT=1 ; DOUBLE=1,PLANAR=1,EXACT=1
 #include "exact.cuh"
 #include "slice.cuh"
 
@@ -37,6 +37,16 @@ __device__ __forceinline__ void add2(real2* address, real x, real y)
 __device__ __forceinline__ void scatter(
     Voxel* target, const Cell& cell, int size, real re, real im, real w)
 {
+#if PLANAR
+    const int row = size / 2 + 1;
+    const real gx = 1 - cell.fx, gy = 1 - cell.fy;
+    Voxel* v = target + cell.corner;
+    add_voxel(v, gy * gx * re, gy * gx * im, gy * gx * w);
+    add_voxel(v + 1, gy * cell.fx * re, gy * cell.fx * im, gy * cell.fx * w);
+    add_voxel(v + row, cell.fy * gx * re, cell.fy * gx * im, cell.fy * gx * w);
+    add_voxel(
+        v + row + 1, cell.fy * cell.fx * re, cell.fy * cell.fx * im, cell.fy * cell.fx * w);
+#else
     const long long row = size / 2 + 1, plane = row * size;
     const real gx = 1 - cell.fx, gy = 1 - cell.fy, gz = 1 - cell.fz;
     const real w0 = gz * gy, w1 = gz * cell.fy, w2 = cell.fz * gy, w3 = cell.fz * cell.fy;
@@ -49,6 +59,7 @@ __device__ __forceinline__ void scatter(
     add_voxel(v + plane + 1, w2 * cell.fx * re, w2 * cell.fx * im, w2 * cell.fx * w);
     add_voxel(v + plane + row, w3 * gx * re, w3 * gx * im, w3 * gx * w);
     add_voxel(v + plane + row + 1, w3 * cell.fx * re, w3 * cell.fx * im, w3 * cell.fx * w);
+#endif
 }
 
 // grid (groups of slices, chunks of pixels), one thread a pixel. phi (n_slice, 2 * n_pix): weights

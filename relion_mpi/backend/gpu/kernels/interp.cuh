@@ -1,6 +1,7 @@
 // Positions on the padded half transform and trilinear interpolation there.
 // Layout: (size, size, size / 2 + 1), z and y centred at size / 2, x from 0.
 // TEXTURE=1: the texture unit interpolates, with 8 bits of the fraction; half again as fast.
+// PLANAR=1: 2D references, one plane (size, size / 2 + 1) a class; z does not exist.
 #pragma once
 #include "real.cuh"
 
@@ -29,6 +30,24 @@ struct Cell {
     bool inside;
 };
 
+#if PLANAR
+// rows: first two rows of a rotation in the plane times the padding.
+__device__ __forceinline__ Cell locate(const real* rows, real x, real y, int size, real limit)
+{
+    Cell cell;
+    real px = x * rows[0] + y * rows[3];
+    real py = x * rows[1] + y * rows[4];
+    cell.inside = px * px + py * py <= limit;
+    cell.sign = px < (real)0 ? (real)-1 : (real)1;
+    cell.px = px *= cell.sign;
+    cell.py = py = py * cell.sign + (real)(size / 2);
+    const int x0 = (int)px, y0 = (int)py;
+    cell.fx = px - (real)x0;
+    cell.fy = py - (real)y0;
+    cell.corner = (long long)y0 * (size / 2 + 1) + x0;
+    return cell;
+}
+#else
 // rows: first two rows of the rotation times the padding.
 __device__ __forceinline__ Cell locate(const real* rows, real x, real y, int size, real limit)
 {
@@ -48,6 +67,7 @@ __device__ __forceinline__ Cell locate(const real* rows, real x, real y, int siz
     cell.corner = ((long long)z0 * size + y0) * (size / 2 + 1) + x0;
     return cell;
 }
+#endif
 
 __device__ __forceinline__ real2 mix(real2 a, real2 b, real f)
 {
@@ -59,6 +79,11 @@ __device__ __forceinline__ real2 value_at(Volume volume, const Cell& c, int size
     if (!c.inside) return pair(0, 0);
 #if TEXTURE
     real2 value = tex3D<float2>(volume, c.px + 0.5f, c.py + 0.5f, c.pz + 0.5f);
+#elif PLANAR
+    const long long row = size / 2 + 1;
+    const real2* v = volume + c.corner;
+    real2 value = mix(
+        mix(__ldg(v), __ldg(v + 1), c.fx), mix(__ldg(v + row), __ldg(v + row + 1), c.fx), c.fy);
 #else
     const long long row = size / 2 + 1, plane = row * size;
     const real2* v = volume + c.corner;

@@ -84,6 +84,20 @@ extern "C" __global__ void gather(
     out[at] = has_phase ? multiply(value, phase[k]) : value;
 }
 
+// One thread a coefficient, in place: move the content of image i by shift[i]; the phase in double.
+extern "C" __global__ void move_content(
+    real2* __restrict__ values, const int* __restrict__ xs, const int* __restrict__ ys,
+    const double* __restrict__ shift, int box, int n_pix, long long total)
+{
+    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= total) return;
+    const int k = at % n_pix;
+    const double* t = shift + at / n_pix * 2;
+    double sine, cosine;
+    sincos(-6.283185307179586 / box * (t[0] * xs[k] + t[1] * ys[k]), &sine, &cosine);
+    values[at] = multiply(values[at], pair((real)cosine, (real)sine));
+}
+
 // One block an image: power per shell of the whole transform.
 #if EXACT
 // One warp a shell at a time; order: coefficients by shell, starts: (n_shell + 1,).

@@ -1,5 +1,5 @@
 // Slices of padded transforms as rows [real | imaginary], and their power.
-// variants: DOUBLE=0,TEXTURE=0 ; DOUBLE=0,TEXTURE=1 ; DOUBLE=1,TEXTURE=0
+// variants: DOUBLE=0,TEXTURE=0 ; DOUBLE=0,TEXTURE=1 ; DOUBLE=1,TEXTURE=0 ; DOUBLE=0,PLANAR=1 ; DOUBLE=1,PLANAR=1
 #include "exact.cuh"
 #include "interp.cuh"
 
@@ -18,15 +18,16 @@ extern "C" __global__ void slices(
     out[o * 2 * n_pix + n_pix + k] = v.y;
 }
 
-// grid (pixel blocks, orientations): slices of coarse orientations first.. and their |P|^2.
+// grid (pixel blocks, hypotheses): slices of coarse hypotheses first.. and their |P|^2.
 extern "C" __global__ void coarse_slices(
-    Volumes volumes, int k_class, long long length, int size, real limit, double padding,
-    const double* __restrict__ direction, const double* __restrict__ psi, int n_psi, int first,
+    Volumes volumes, long long length, int size, real limit, double padding,
+    const double* __restrict__ direction, const double* __restrict__ psi, int n_psi, int n_orient,
+    int first,
     const real* __restrict__ sx, const real* __restrict__ sy, int n_pix, real* __restrict__ out,
     real* __restrict__ power)
 {
     __shared__ real rows[6];
-    const int o = first + blockIdx.y;
+    const int k_class = (first + blockIdx.y) / n_orient, o = (first + blockIdx.y) % n_orient;
     if (threadIdx.x == 0) rotation_rows(direction + 9 * (o / n_psi), psi[o % n_psi], padding, rows);
     __syncthreads();
     const int k = blockIdx.x * blockDim.x + threadIdx.x;

@@ -32,7 +32,8 @@ typedef Steps WeightSum;
 typedef double WeightSum;
 #endif
 
-// One warp a slice: its weight, added to those of its image, class, shifts and direction.
+// One warp a slice: its weight, added to those of its image, class, shifts and, with n_dir > 0,
+// direction.
 // per_direction: steps in a weight of 1, of exact sums over images.
 extern "C" __global__ void share_weights(
     const Slice* __restrict__ slices, long long n_slice, const real* __restrict__ weights,
@@ -65,10 +66,10 @@ extern "C" __global__ void share_weights(
     share[s] = (real)mine;
 #if EXACT
     atomicAdd(&class_weight[(long long)i * n_class + k], in_steps(mine * PER_WEIGHT));
-    atomicAdd(&direction_weight[(long long)k * n_dir + d], in_steps(mine * per_direction));
+    if (n_dir) atomicAdd(&direction_weight[(long long)k * n_dir + d], in_steps(mine * per_direction));
 #else
     atomicAdd(&class_weight[(long long)i * n_class + k], mine);
-    atomicAdd(&direction_weight[(long long)k * n_dir + d], mine);
+    if (n_dir) atomicAdd(&direction_weight[(long long)k * n_dir + d], mine);
 #endif
 }
 

@@ -234,6 +234,38 @@ extern "C" __global__ void shell_sums(
     to[2 * n_shell] = above;
 }
 
+// One block a row y, one thread a shell: squared moduli and voxels within reach, inclusive, of the
+// transform (row, x, z) with z wrapped; out (row, 2, n_shell).
+extern "C" __global__ void powers(
+    const double2* __restrict__ lines, const int* __restrict__ rows, int n_x, int big, int reach,
+    double padding, int n_shell, double* __restrict__ out)
+{
+    const int s = threadIdx.x;
+    if (s >= n_shell) return;
+    const int ky = rows[blockIdx.x];
+    double total = 0, count = 0;
+    for (int x = 0; x < n_x; ++x) {
+        const int base = ky * ky + x * x;
+        if (base > reach * reach) break;
+        const double2* line = lines + ((long long)blockIdx.x * n_x + x) * big;
+        for (int z = first_x(base, s, padding, 0.5); ; ++z) {
+            const int r2 = base + z * z;
+            if (r2 > reach * reach || shell_of(r2, padding, 0.5) != s) break;
+            const double2 above = line[z];
+            total += above.x * above.x + above.y * above.y;
+            count += 1;
+            if (z > 0 && 2 * z < big) { // an even grid has one Nyquist plane
+                const double2 below = line[big - z];
+                total += below.x * below.x + below.y * below.y;
+                count += 1;
+            }
+        }
+    }
+    double* to = out + 2LL * n_shell * blockIdx.x + s;
+    to[0] = total;
+    to[n_shell] = count;
+}
+
 // One thread an entry: add the planes of (n_plane, n) in their order.
 extern "C" __global__ void add_planes(
     const double* __restrict__ planes, int n_plane, int n, double* __restrict__ out)

@@ -11,6 +11,8 @@ import pytest
 
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.model.state import Accuracy, HalfModel, Model
+from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.class_schedule import ClassSchedule
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.record import IterationRecord
 from relion_mpi.refine.schedule import Schedule
@@ -92,5 +94,24 @@ def make_record(tmp_path):
             timings={"expectation": 1.5},
         )
         return dataclasses.replace(record, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_class_record(make_record):
+    """Make the record of a classification; keywords are options."""
+
+    def make(*, n_class=2, iteration=3, **options):
+        return make_record(
+            n_half=1, n_class=n_class, iteration=iteration,
+            options=Class3DOptions(
+                i=Path("p.star"), o=Path("run"), ref=Path("ref.mrc"), K=n_class, **options
+            ),
+            schedule=ClassSchedule(
+                healpix_order=0, oversampling=1, offset_range_angst=9.0, offset_step_angst=6.0,
+                perturbation_factor=0.5, local_order=99,
+            ),
+        )  # fmt: skip
 
     return make

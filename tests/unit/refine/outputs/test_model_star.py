@@ -147,3 +147,22 @@ def test_completeness_agrees_with_a_count_of_all_voxels():
 
 def test_completeness_is_zero_without_a_significant_shell():
     assert overall_completeness(np.ones(9), 0) == 0.0
+
+
+def test_classes_have_a_row_and_spectra_each(make_class_record):
+    record = make_class_record()
+    state = record.model.halves[0]
+    state.pdf_class[:] = 0.3, 0.7
+    state.data_vs_prior[1, 2:] = 0.5
+    state.tau2[1] *= 2
+    blocks = blocks_of(record)
+    classes = blocks["model_classes"]
+    assert classes["rlnClassDistribution"].to_list() == [0.3, 0.7]
+    # shells 4 and 1 of a box of 48 Angstrom are the last ones with signal
+    assert classes["rlnEstimatedResolution"].to_list() == [12.0, 48.0]
+    maps = [f"{record.root}_it003_class00{k}.mrc" for k in (1, 2)]
+    assert classes["rlnReferenceImage"].to_list() == maps
+    first, second = (blocks[f"model_class_{k}"]["rlnReferenceTau2"] for k in (1, 2))
+    np.testing.assert_allclose(second / first, 2.0)
+    assert blocks["model_general"]["rlnNrClasses"] == "2"
+    assert float(blocks["model_general"]["rlnTau2FudgeFactor"]) == 4.0

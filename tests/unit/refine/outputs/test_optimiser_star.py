@@ -44,6 +44,27 @@ def test_one_set_of_all_data_has_one_model(make_record):
     assert general["rlnDoSplitRandomHalves"] == "0"
 
 
+def test_labels_of_a_classification_are_those_of_relion_in_its_order(make_class_record):
+    expected = [f"rln{word}" for word in LABELS.split() if word != "ModelStarFile2"]
+    assert list(general_of(make_class_record())) == expected
+
+
+def test_options_of_a_classification_are_written_as_relion_writes_them(make_class_record):
+    # Values of RELION 3.1.3 for --iter 25 --skip_align --strict_highres_exp 20 --tau2_fudge 4
+    general = general_of(
+        make_class_record(iter=25, skip_align=True, strict_highres_exp=20.0, fast_subsets=True)
+    )
+    found = {
+        label: float(general[f"rln{label}"])
+        for label in (
+            "NumberOfIterations", "DoAutoRefine", "DoSplitRandomHalves", "DoSkipAlign",
+            "HighresLimitExpectation", "DoFastSubsetOptimisation", "DoSolventFscCorrection",
+            "JoinHalvesUntilThisResolution", "AutoLocalSearchesHealpixOrder", "HasConverged",
+        )
+    }  # fmt: skip
+    assert list(found.values()) == [25, 0, 0, 1, 20, 1, 0, -1, 4, 0]
+
+
 def test_state_of_the_schedule_is_written(make_record):
     record = make_record()
     record.schedule.has_converged = True

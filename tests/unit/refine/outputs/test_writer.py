@@ -73,14 +73,37 @@ def test_unfiltered_half_maps_of_an_iteration_are_written_where_made(make_record
     assert "_it003_half2_class001_unfil.mrc" in endings(written, record)
 
 
-def test_classes_of_one_set_have_a_map_each(make_record):
-    record = make_record(n_half=1, n_class=3)
-    names = endings(write_iteration(record), record)
-    assert [name for name in names if name.endswith(".mrc")] == [
-        f"_it003_class00{k}.mrc" for k in (1, 2, 3)
+def test_a_classification_has_relions_files_and_a_picture(make_class_record):
+    record = make_class_record(n_class=3)
+    assert endings(write_iteration(record), record) == [
+        "_it003_data.star",
+        "_it003_sampling.star",
+        *(f"_it003_class00{k}.mrc" for k in (1, 2, 3)),
+        "_it003_model.star",
+        *(f"_it003_class00{k}_angdist.bild" for k in (1, 2, 3)),
+        "_it003_classes.png",
+        "_metrics.jsonl",
+        "_it003_optimiser.star",
     ]
-    assert "_it003_model.star" in names
-    assert sum(name.endswith(".bild") for name in names) == 3
+
+
+def test_directions_that_were_not_searched_are_not_drawn(make_class_record):
+    record = make_class_record(skip_align=True)
+    assert not [name for name in endings(write_iteration(record), record) if "bild" in name]
+
+
+def test_an_empty_class_has_files_too(make_class_record):
+    record = make_class_record()
+    state = record.model.halves[0]
+    for values in (
+        state.maps, state.pdf_class, state.pdf_direction, state.data_vs_prior, state.coverage,
+    ):  # fmt: skip
+        values[1] = 0.0
+    write_iteration(record)
+    assert not read_map(f"{record.root}_it003_class002.mrc")[0].any()
+    classes = read_star(f"{record.root}_it003_model.star")["model_classes"]
+    assert classes["rlnEstimatedResolution"].to_list()[1] == 999.0
+    assert classes["rlnClassDistribution"].to_list()[1] == 0.0
 
 
 def test_maps_are_float32_with_the_pixel_size(make_record):

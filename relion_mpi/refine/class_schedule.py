@@ -1,0 +1,56 @@
+"""The schedule of a classification: fixed grids and a fixed number of iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from relion_mpi.refine.schedule import BaseSchedule
+
+NO_ORDER = 99
+"""HEALPix order from which searches become local: none."""
+SUBSETS = ((5, 1500, 0.0), (10, 4500, 0.0), (15, 4500, 0.3))
+"""Last iteration, particles a class and least share of all of them, of `--fast_subsets`."""
+
+
+@dataclass(slots=True)
+class ClassSchedule(BaseSchedule):
+    """State of a classification's schedule.
+
+    Attributes
+    ----------
+    highres_limit_angst : no data beyond this resolution are used; not positive for no limit
+    """
+
+    highres_limit_angst: float = -1.0
+
+    def current_size(
+        self, box_size: int, box_angst: float, resolution: float, ave_pmax: float
+    ) -> int:
+        """Choose the image size of an iteration; parameters as in the base class."""
+        # Not super() without arguments: a dataclass with slots is another class than this one.
+        wanted = BaseSchedule.current_size(self, box_size, box_angst, resolution, ave_pmax)
+        if self.highres_limit_angst <= 0:
+            return wanted
+        return min(wanted, 2 * int(box_angst / self.highres_limit_angst + 0.5))
+
+
+def subset_size(iteration: int, n_particles: int, n_class: int) -> int:
+    """Return how many particles `--fast_subsets` uses in an iteration.
+
+    Parameters
+    ----------
+    iteration
+        Counted from 1.
+    n_particles, n_class
+        Of the run.
+
+    Source
+    ------
+    RELION MlOptimiser::updateSubsetSize.
+    """
+    for last, each, share in SUBSETS:
+        if iteration <= last:
+            return min(max(each * n_class, int(np.ceil(share * n_particles))), n_particles)
+    return n_particles

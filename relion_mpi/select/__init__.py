@@ -1,0 +1,1 @@
+"""Particles of chosen classes, as files for the next job."""

@@ -1,0 +1,99 @@
+"""What an iteration of auto-refine or of classification is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories.project import class3d_options, noise_project, refine_options
+
+from relion_mpi.core.errors import InputError
+from relion_mpi.dataset.batches import Batch
+from relion_mpi.refine.class_schedule import ClassSchedule
+from relion_mpi.refine.planning import Stage
+from relion_mpi.refine.programme import AutoRefine, Classification3D, programme_of
+from relion_mpi.refine.start import first_schedule, make_start
+
+MASKS = (np.ones((2, 2, 2)), None)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return noise_project(tmp_path)
+
+
+def stages(options, n=3):
+    programme = programme_of(options, np.eye(3)[None], MASKS)
+    schedule = first_schedule(options, 1.0)
+    return [programme.stage(i, schedule, resumed=False) for i in range(1, n + 1)]
+
+
+def test_options_say_which_programme_it_is(project):
+    for options, kind in (
+        (refine_options(project), AutoRefine), (class3d_options(project), Classification3D)
+    ):  # fmt: skip
+        assert isinstance(programme_of(options, np.eye(3)[None], MASKS), kind)
+
+
+def test_classes_of_one_map_begin_with_one_class_and_are_seeded_next(project):
+    found = stages(class3d_options(project, K=2))
+    assert found == [Stage(is_cc=True, one_class=True), Stage(seeded=True), Stage()]
+
+
+def test_without_cross_correlation_the_first_iteration_is_seeded(project):
+    found = stages(class3d_options(project, K=2, firstiter_cc=False))
+    assert found == [Stage(seeded=True), Stage(), Stage()]
+
+
+@pytest.mark.parametrize("changes", [{"K": 1}, {"K": 2, "ref": Path("a.mrc,b.mrc")}])
+def test_one_class_and_several_maps_are_not_seeded(project, changes):
+    assert stages(class3d_options(project, **changes)) == [Stage(is_cc=True), Stage(), Stage()]
+
+
+def test_kept_poses_are_kept_in_every_iteration(project):
+    found = stages(class3d_options(project, skip_align=True, firstiter_cc=False))
+    assert all(stage.skip_align for stage in found)
+
+
+def test_subsets_are_drawn_anew_and_depend_on_the_seed_alone(project):
+    batches = [Batch(i, 1, np.arange(100 * i, 100 * i + 100)) for i in range(40)]
+
+    def left_out(iteration, **changes):
+        options = class3d_options(project, fast_subsets=True, **changes)
+        return programme_of(options, np.eye(3)[None], MASKS).left_out(iteration, batches)
+
+    assert (~left_out(1)).sum() == 15  # of 100 particles: 1500 a class
+    np.testing.assert_array_equal(left_out(1), left_out(1))
+    assert (left_out(1) != left_out(2)).any()
+    assert (left_out(1) != left_out(1, random_seed=2)).any()
+    assert not left_out(16).any()
+
+
+def test_without_subsets_nothing_is_left_out(project):
+    batches = [Batch(0, 1, np.arange(5))]
+    for options in (class3d_options(project), refine_options(project)):
+        assert not programme_of(options, np.eye(3)[None], MASKS).left_out(1, batches).any()
+
+
+def test_a_classification_begins_with_one_set_of_all_particles(project):
+    start = make_start(class3d_options(project, K=3))
+    assert set(start.particles.half) == {1}
+    assert len(start.model.halves) == 1
+    assert start.model.halves[0].maps.shape == (3, 16, 16, 16)
+    assert start.model.halves[0].pdf_direction.sum() == pytest.approx(1.0)
+    assert isinstance(start.schedule, ClassSchedule)
+    assert start.schedule.local_sigma_deg is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"skip_align": True}, "found no column rlnAngleRot"),
+        ({"sigma_ang": 5.0}, "expected the angles of each particle for --sigma_ang"),
+        ({"sigma_ang": 5.0, "skip_align": True}, "give one of the two"),
+    ],
+)
+def test_poses_must_be_there_to_be_kept(project, changes, message):
+    with pytest.raises(InputError, match=message):
+        make_start(class3d_options(project, **changes))
