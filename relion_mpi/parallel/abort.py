@@ -131,6 +131,11 @@ def report(rank: int, size: int, error: BaseException) -> None:
         text = f"relion-mpi: error: {error}"
     elif isinstance(error, KeyboardInterrupt):
         text = "relion-mpi: interrupted"
+    elif lost := _lost_rank(error):
+        text = (
+            f"relion-mpi: rank {rank} of {size} lost contact with another rank ({lost}), which has "
+            "died: the cause is in that rank's words, or the system ended it (memory?)"
+        )
     else:
         lines = "".join(traceback.format_exception(error)).rstrip()
         place = f" on rank {rank} of {size}" if size > 1 else ""
@@ -143,6 +148,16 @@ def report(rank: int, size: int, error: BaseException) -> None:
     except (OSError, ValueError, AttributeError):
         # Nobody reads us any more; ending all ranks is what matters.
         return
+
+
+def _lost_rank(error: BaseException) -> str:
+    """Return MPI's last words where an exception says no more than that a partner is gone."""
+    mpi: Any = sys.modules.get("mpi4py.MPI")
+    if mpi is None or not isinstance(error, mpi.Exception):
+        return ""
+    if error.Get_error_class() != mpi.ERR_OTHER:
+        return ""
+    return str(error.Get_error_string()).strip().splitlines()[-1].strip()
 
 
 def agree_or_stop(comm: MPI.Intracomm | None, error: BaseException | None) -> None:

@@ -66,3 +66,14 @@ def test_a_single_process_with_an_input_error_stops(capsys):
 def test_an_unexpected_error_is_not_agreed_on_but_raised():
     with pytest.raises(KeyError):
         abort.agree_or_stop(None, KeyError("x"))
+
+
+def test_a_lost_rank_is_told_in_a_line_and_other_mpi_errors_with_their_traceback(capsys):
+    from mpi4py import MPI
+
+    abort.report(1, 3, MPI.Exception(MPI.ERR_OTHER))
+    told = capsys.readouterr().err
+    assert told.startswith("relion-mpi: rank 1 of 3 lost contact with another rank (")
+    assert "Traceback" not in told
+    abort.report(1, 3, MPI.Exception(MPI.ERR_TRUNCATE))
+    assert "failed on rank 1 of 3" in capsys.readouterr().err
