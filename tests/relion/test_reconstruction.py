@@ -55,7 +55,7 @@ def particles(backend, *, planar=False):
     return images.astype(np.float32), eulers, offsets, params
 
 
-def compare(  # noqa: PLR0913 - one for each thing that varies
+def compare(
     backend, relion, folder, magnification, flags, model_pixel, sym, *, skip_gridding, planar=False
 ):  # fmt: skip
     images, eulers, offsets, params = particles(backend, planar=planar)
