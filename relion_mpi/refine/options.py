@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from relion_mpi.core.options import option
 from relion_mpi.refine.common_options import OPT, REF, SAM, CommonOptions
 
+FINEST_EXHAUSTIVE = 5
+"""Finer grids are hardly ever searched as a whole, whatever --auto_local_healpix_order allows: each
+takes eight times as long as the one before."""
+
 
 @dataclass(frozen=True, slots=True)
 class RefineOptions(CommonOptions):
@@ -52,5 +56,6 @@ class RefineOptions(CommonOptions):
 
     @property
     def exhaustive_orders(self) -> range:
-        """HEALPix orders that are searched exhaustively."""
-        return range(self.healpix_order, self.auto_local_healpix_order)
+        """HEALPix orders that are searched exhaustively, as far as memory is planned for them."""
+        last = max(self.healpix_order, FINEST_EXHAUSTIVE)
+        return range(self.healpix_order, min(self.auto_local_healpix_order, last + 1))

@@ -25,7 +25,7 @@ from relion_mpi.refine.continuing import words_to_go_on
 from relion_mpi.refine.ending import EndAsked, Ending
 from relion_mpi.refine.gpu_report import say_used
 from relion_mpi.refine.host_job import host_job
-from relion_mpi.refine.host_memory import as_far_as
+from relion_mpi.refine.host_memory import FILE_BYTES, as_far_as
 from relion_mpi.refine.host_report import NodeRoom, check_host, nodes, say_host_used
 from relion_mpi.refine.lock import OutputLock
 from relion_mpi.refine.memory import image_cache_bytes, used_bytes
@@ -121,7 +121,8 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)
-        of_host = roll_call.gather(ranks, _host_used(ranks, memory, terms))
+        peak = _host_used(ranks, memory, terms, on_gpu=options.gpu is not None)
+        of_host = roll_call.gather(ranks, peak)
         if host is not None:
             say_host_used(as_far_as(host, order, options.healpix_order), of_host)
 
@@ -179,9 +180,15 @@ def _image_memory(options: CommonOptions, ranks: World, terms: _Terms) -> NodeMe
     return share_on_node(ranks, n_bytes, terms.layout.n_batch)
 
 
-def _host_used(ranks: World, memory: NodeMemory, terms: _Terms) -> int:
-    """Return the peak of this process, less the images that its node keeps; collective."""
+def _host_used(ranks: World, memory: NodeMemory, terms: _Terms, *, on_gpu: bool) -> int:
+    """Return the peak of this process, less the images that its node keeps; collective.
+
+    How much of its libraries is in memory is the system's choice and costs no other program
+    anything: it counts as predicted.
+    """
     peak, layout = used_bytes(), terms.layout
+    if not on_gpu:
+        peak += FILE_BYTES - used_bytes("RssFile")
     kept = int(np.diff(layout.offset)[memory.flags[: layout.n_batch] != 0].sum())
     if ranks.size > 1 and node(ranks).n_workers > 1:
         kept = used_bytes("RssShmem")
