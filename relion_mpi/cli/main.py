@@ -26,6 +26,7 @@ COMMANDS = {
     "refine": "relion_mpi.cli.refine",
     "refine3d": "relion_mpi.cli.refine3d",
     "class3d": "relion_mpi.cli.class3d",
+    "class2d": "relion_mpi.cli.class2d",
     "select": "relion_mpi.cli.select",
     "simulate": "relion_mpi.cli.simulate",
     "compare": "relion_mpi.cli.compare",

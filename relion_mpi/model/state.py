@@ -17,7 +17,7 @@ class HalfModel:
 
     Attributes
     ----------
-    maps : float64 (n_class, box, box, box)
+    maps : float64 (n_class, box, box, box), or (n_class, box, box) where they are images
     sigma2_noise : float64 (n_optics, n_shell) noise power per Fourier component
     scale : float64 (n_group,) intensity scale of each scale group
     avg_norm : mean norm correction
@@ -119,6 +119,11 @@ class Model:
     def n_class(self) -> int:
         """Number of classes."""
         return self.halves[0].n_class
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether the maps are images."""
+        return self.halves[0].maps.ndim == 3
 
     @property
     def box_angst(self) -> float:

@@ -12,16 +12,21 @@ if TYPE_CHECKING:
 
 
 def spherical_mask(
-    box_size: int, pixel_size_angst: float, particle_diameter_angst: float, edge_pix: float
+    box_size: int,
+    pixel_size_angst: float,
+    particle_diameter_angst: float,
+    edge_pix: float,
+    *,
+    n_dim: int = 3,
 ) -> NDArray[np.float64]:
-    """Make the soft sphere used when no mask is given.
+    """Make the soft sphere, or circle, used when no mask is given.
 
     Returns
     -------
-    float64 (box_size,) * 3
+    float64 (box_size,) * n_dim
     """
     radius_pix = particle_diameter_angst / (2 * pixel_size_angst)
-    return soft_sphere(box_size, radius_pix, edge_pix, 3)
+    return soft_sphere(box_size, radius_pix, edge_pix, n_dim)
 
 
 def flatten(

@@ -103,11 +103,11 @@ def spectra_from_fsc(
 
 
 def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Measure the power of a map per shell, in the units of the noise of images.
+    """Measure the power of a map or image per shell, in the units of the noise of images.
 
     Parameters
     ----------
-    volume : float64 (box,) * 3
+    volume : float64 (box,) * 3 or (box,) * 2
 
     Returns
     -------
@@ -121,12 +121,12 @@ def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     box = volume.shape[0]
     n_shell = box // 2 + 1
-    shells = round_half_away(half_transform_radius(box, 3))
+    shells = round_half_away(half_transform_radius(box, volume.ndim))
     inside = shells < n_shell
-    power = np.abs(fft.rfftn(volume, workers=-1)[inside]) ** 2 / float(box) ** 6
+    power = np.abs(fft.rfftn(volume, workers=-1)[inside]) ** 2 / float(box) ** (2 * volume.ndim)
     count = np.bincount(shells[inside], minlength=n_shell)
     mean = np.bincount(shells[inside], power, minlength=n_shell) / count
-    tau2: NDArray[np.float64] = 0.5 * mean * box**2
+    tau2: NDArray[np.float64] = 0.5 * mean * float(box) ** (2 * (volume.ndim - 2))
     return tau2
 
 

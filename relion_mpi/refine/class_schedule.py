@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from relion_mpi.refine.schedule import BaseSchedule
+from relion_mpi.sampling.orientations import in_plane_angles
 
+ROTATED_PER_PIXEL_PLANAR = 1.5
+"""Rotated distance at the particle's edge per pixel of the coarse image (2D references)."""
 NO_ORDER = 99
 """HEALPix order from which searches become local: none."""
 SUBSETS = ((5, 1500, 0.0), (10, 4500, 0.0), (15, 4500, 0.3))
@@ -34,6 +37,28 @@ class ClassSchedule(BaseSchedule):
         if self.highres_limit_angst <= 0:
             return wanted
         return min(wanted, 2 * int(box_angst / self.highres_limit_angst + 0.5))
+
+
+@dataclass(slots=True)
+class PlanarSchedule(ClassSchedule):
+    """State of the schedule of a classification with 2D references.
+
+    Attributes
+    ----------
+    psi_step_deg : wanted coarse step in the plane
+    """
+
+    psi_step_deg: float = 12.0
+
+    @property
+    def coarse_step_deg(self) -> float:
+        """Angular step of the first pass: a divisor of 360."""
+        return 360.0 / len(in_plane_angles(self.psi_step_deg))
+
+    @property
+    def rotated_per_pixel(self) -> float:
+        """Rotated distance at the particle's edge per pixel of the coarse image."""
+        return ROTATED_PER_PIXEL_PLANAR
 
 
 def subset_size(iteration: int, n_particles: int, n_class: int) -> int:

@@ -172,6 +172,11 @@ class CommonOptions:
         return 1
 
     @property
+    def is_planar(self) -> bool:
+        """Whether references are images, not volumes."""
+        return False
+
+    @property
     def n_half(self) -> int:
         """Number of half-sets that are kept apart; 1 where all particles are one set."""
         return 1

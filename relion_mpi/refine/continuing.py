@@ -12,6 +12,7 @@ from relion_mpi.core.errors import InputError
 from relion_mpi.core.option_parser import OptionParser
 from relion_mpi.core.options import add_to_parser, declarations, options_as_dict
 from relion_mpi.refine.checkpoint import read_command, read_options, read_state
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
@@ -39,8 +40,8 @@ COLUMNS = (
 """Columns of Particles that are not what the particle file says."""
 
 _GROUPS = ("scale_group", "optics_group")
-_NEEDED_IN_LINES = {"refine3d": ("auto_refine", "split_random_halves"), "class3d": ()}
-_COMMANDS = {RefineOptions: "refine3d", Class3DOptions: "class3d"}
+_NEEDED_IN_LINES = {"refine3d": ("auto_refine", "split_random_halves")}
+_COMMANDS = {RefineOptions: "refine3d", Class3DOptions: "class3d", Class2DOptions: "class2d"}
 _NO_VALUE = "None"  # RELION's word for an option that is taken back
 
 
@@ -80,7 +81,7 @@ def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
     for name, said in declarations(cls).items():
         value = given[name]
         if not isinstance(value, str | bool | list):  # not given
-            value = True if name in _NEEDED_IN_LINES[command] else saved.get(name)
+            value = True if name in _NEEDED_IN_LINES.get(command, ()) else saved.get(name)
         if value is None or (value == _NO_VALUE and name in MAY_CHANGE):
             continue
         if isinstance(value, bool):
@@ -168,7 +169,7 @@ def saved_to_continue(options: CommonOptions) -> Saved:
     saved = read_state(state_to_read(options.continue_))
     _refuse_changes(options, saved)
     if saved.iteration >= options.last_iteration:
-        flag = "--iter" if isinstance(options, Class3DOptions) else "--auto_iter_max"
+        flag = "--auto_iter_max" if isinstance(options, RefineOptions) else "--iter"
         raise InputError(
             f"--continue {options.continue_}: iteration {saved.iteration} was the last one of "
             f"{flag} {options.last_iteration}; give a larger {flag} to go on"

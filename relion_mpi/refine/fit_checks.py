@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 
@@ -104,6 +105,8 @@ def fitted_to_particles(options: T, particles: Particles) -> T:
         raise InputError(msg)
     if isinstance(options, Class3DOptions):
         _check_poses(options, particles)
+    if isinstance(options, Class2DOptions) and options.skip_align and options.continue_ is None:
+        _check_angles(particles, ANGLES[2:], "--skip_align")
     options = _with_diameter(options, box_size, pixel_size)
     return _with_low_pass(options, box_size, pixel_size)
 
@@ -112,9 +115,12 @@ def _check_poses(options: Class3DOptions, particles: Particles) -> None:
     """Refuse to keep poses, or to search near them, where the file has none."""
     if not (options.skip_align or options.sigma_ang > 0) or options.continue_ is not None:
         return
-    missing = [name for name in ANGLES if name not in particles.frame.columns]
+    _check_angles(particles, ANGLES, "--skip_align" if options.skip_align else "--sigma_ang")
+
+
+def _check_angles(particles: Particles, names: tuple[str, ...], asked: str) -> None:
+    missing = [name for name in names if name not in particles.frame.columns]
     if missing:
-        asked = "--skip_align" if options.skip_align else "--sigma_ang"
         raise InputError(
             f"{particles.path}: found no column {', '.join(missing)}, expected the angles of each "
             f"particle for {asked}; leave it out, or give the particles of an earlier job"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relion_mpi.geometry.symmetry import point_group
+from relion_mpi.refine.class2d_options import Class2DOptions
+from relion_mpi.refine.class_schedule import PlanarSchedule
 from relion_mpi.refine.gpu_memory import GpuJob
 from relion_mpi.refine.schedule import BaseSchedule
 from relion_mpi.refine.worker import LANES
+from relion_mpi.sampling.orientations import in_plane_angles
 from relion_mpi.sampling.translations import make_translation_grid
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ def gpu_job(
     )
     pixels = box_size, pixel_size_angst
     searches = tuple(
-        (n_orientations(order, n_operators), _coarse_size(options, order, *pixels))
+        (_n_orient(options, order, n_operators), _coarse_size(options, order, *pixels))
         for order in options.exhaustive_orders
     )
     return GpuJob(
@@ -63,7 +66,14 @@ def gpu_job(
         skip_gridding=options.skip_gridding,
         deterministic=options.deterministic,
         n_half=options.n_half,
+        planar=options.is_planar,
     )  # fmt: skip
+
+
+def _n_orient(options: CommonOptions, order: int, n_operators: int) -> int:
+    if isinstance(options, Class2DOptions):
+        return len(in_plane_angles(options.psi_step))
+    return n_orientations(order, n_operators)
 
 
 def n_orientations(order: int, n_operators: int = 1) -> int:
@@ -83,14 +93,17 @@ def n_orientations(order: int, n_operators: int = 1) -> int:
 def _coarse_size(
     options: CommonOptions, order: int, box_size: int, pixel_size_angst: float
 ) -> int:
-    schedule = BaseSchedule(
-        healpix_order=order,
-        oversampling=options.oversampling,
-        offset_range_angst=options.offset_range * pixel_size_angst,
-        offset_step_angst=options.offset_step * pixel_size_angst,
-        perturbation_factor=options.perturb,
-        local_order=order + 1,
-    )
+    common: dict[str, Any] = {
+        "healpix_order": order,
+        "oversampling": options.oversampling,
+        "offset_range_angst": options.offset_range * pixel_size_angst,
+        "offset_step_angst": options.offset_step * pixel_size_angst,
+        "perturbation_factor": options.perturb,
+        "local_order": order + 1,
+    }
+    schedule = BaseSchedule(**common)
+    if isinstance(options, Class2DOptions):
+        schedule = PlanarSchedule(**common, psi_step_deg=options.psi_step)
     box_angst = box_size * pixel_size_angst
     diameter = options.particle_diameter
     if diameter <= 0:

@@ -46,6 +46,7 @@ class GpuJob:
     n_operators, skip_gridding : see `relion_mpi.backend.gpu.volume_memory.peak_bytes`
     deterministic : sums are exact
     n_half : half-sets, all of which every worker serves
+    planar : references are images, whose M-step is on the host
     """
 
     box_size: int
@@ -64,6 +65,7 @@ class GpuJob:
     skip_gridding: bool = True
     deterministic: bool = False
     n_half: int = 2
+    planar: bool = False
 
     @property
     def shells(self) -> int:
@@ -74,7 +76,15 @@ class GpuJob:
     def voxels(self) -> int:
         """Voxels of the padded transform of one class."""
         size = padded_size(self.shells, self.padding)
-        return size * size * (size // 2 + 1)
+        return (1 if self.planar else size) * size * (size // 2 + 1)
+
+    def pixels(self, side: int) -> int:
+        """Pixels of a map or average of this side."""
+        return side ** (2 if self.planar else 3)
+
+    def half_pixels(self, side: int) -> int:
+        """Coefficients of its half transform."""
+        return self.pixels(side) // side * (side // 2 + 1)
 
     @property
     def real(self) -> int:
@@ -169,7 +179,7 @@ def gpu_need(job: GpuJob, limits: Limits) -> GpuNeed:
         scratch=job.n_lanes * _scratch(job, limits),
         batch=job.n_lanes * _images(job),
         tables=_coarse_slices(job, limits) + _phases(job),
-        mstep=peak_bytes(
+        mstep=0 if job.planar else peak_bytes(
             box_size=job.box_size, padding=job.padding, r_max=job.shells,
             skip_gridding=job.skip_gridding, n_operators=job.n_operators,
         ),
@@ -184,9 +194,10 @@ def half_disc(image_size: int) -> int:
 def _loading(job: GpuJob) -> int:
     """Map, padded map, its transform, the plan's work space; what is copied into a texture."""
     real, big = job.real, job.padding * job.box_size
-    transform = 2 * real * big * big * (big // 2 + 1)
+    transform = 2 * real * job.half_pixels(big)
     texture = 2 * real * job.voxels if job.precision == "tf32" else 0
-    return real * (job.box_size**3 + big**3) + int((1 + PLAN_WORK) * transform) + texture
+    maps = real * (job.pixels(job.box_size) + job.pixels(big))
+    return maps + int((1 + PLAN_WORK) * transform) + texture
 
 
 def _scratch(job: GpuJob, limits: Limits) -> int:
@@ -197,7 +208,7 @@ def _scratch(job: GpuJob, limits: Limits) -> int:
         one = image_score_bytes(n_hyp, job.n_shift, job.real)
         n = min(job.batch_size, limits.images_at_once(n_hyp, job.n_shift, job.real))
         scores = max(scores, one)
-        rows = n * (2 * job.n_shift + 1) + 3 * min(TILE, n_orient)
+        rows = n * (2 * job.n_shift + 1) + 3 * min(TILE, n_hyp if job.planar else n_orient)
         slices = max(slices, rows * n_coarse * job.real)
     return scores + slices
 

@@ -62,7 +62,7 @@ def batch_arrays(job: GpuJob, n_orient: int, image_size: int, n_threads: int) ->
     each = n_hyp * (job.n_shift + 1) * real
     group = min(n, max(1, SCORE_BYTES // max(each, 1)))
     scores = group * (each + job.n_shift * 2 * n_coarse * real)
-    tiles = n_threads * min(TILE, n_orient) * 3 * n_coarse * real
+    tiles = n_threads * min(TILE, n_hyp if job.planar else n_orient) * 3 * n_coarse * real
     n_fine = job.n_shift * job.n_child_shift
     phases = PHASE_BYTES * n_fine * n_pix
     fine = max(phases, n_threads * n_fine * 2 * n_pix * real + 2 * n_fine * n_pix * real)

@@ -38,7 +38,7 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
     return HostJob(
         on_backend(job, on_gpu=on_gpu),
         on_gpu=on_gpu,
-        mstep_on_gpu=start.gpu is not None and start.gpu.mstep_fits,
+        mstep_on_gpu=start.gpu is not None and start.gpu.mstep_fits and not job.planar,
         n_particles=start.particles.n_particles,
         text_bytes=options.i.stat().st_size,
         n_masks=1 + (start.inner is not None),

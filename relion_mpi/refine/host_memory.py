@@ -86,11 +86,13 @@ class HostJob:
     @property
     def map_bytes(self) -> int:
         """A map of rank 0, float64."""
-        return 8 * self.job.box_size**3
+        return 8 * self.job.pixels(self.job.box_size)
 
     @property
     def packed(self) -> int:
         """Voxels of a half-set's sums on their way to rank 0."""
+        if self.job.planar:
+            return self.job.n_class * self.job.voxels
         return self.job.n_class * n_kept(padded_size(self.job.shells, self.job.padding))
 
     @property
@@ -214,7 +216,7 @@ def worker_sum_bytes(host: HostJob) -> int:
 def _kept_of_master(host: HostJob) -> Terms:
     """List what rank 0 keeps through an iteration, what it broadcast included."""
     job = host.job
-    maps = job.n_half * job.n_class * (host.map_bytes + job.real * job.box_size**3)
+    maps = job.n_half * job.n_class * (host.map_bytes + job.real * job.pixels(job.box_size))
     return {"maps": maps + host.n_masks * host.map_bytes, "particle table": host.table}
 
 
@@ -231,7 +233,7 @@ def _mstep(host: HostJob) -> dict[str, Terms]:
 def _cpu_worker(host: HostJob) -> dict[str, Terms]:
     job = host.job
     one = 2 * job.real * job.n_class * job.voxels
-    maps = job.n_half * job.real * job.n_class * job.box_size**3
+    maps = job.n_half * job.real * job.n_class * job.pixels(job.box_size)
     loading, array = _loading(job)
     # Arrays of one thread take the place of what it freed before.
     heap, lane_heap = kept_heap(array, loading), kept_heap(0, kept_by_accuracy(job))
@@ -301,7 +303,7 @@ def _gpu_worker(host: HostJob) -> dict[str, Terms]:
         images *= 2
     packed = job.n_half * worker_sum_bytes(host) * host.packed
     return {
-        "loading": {**base, "maps": job.n_half * job.real * job.n_class * job.box_size**3},
+        "loading": {**base, "maps": job.n_half * job.real * job.n_class * job.pixels(job.box_size)},
         "E-step": {
             **base, "images of batches": images, "kernels of local searches": LOCAL_BYTES,
             "directions": local_grid(job, host.local_order) if host.local_order else 0,
@@ -348,10 +350,10 @@ def kept_heap(array_bytes: int, total_bytes: int) -> int:
 def _loading(job: GpuJob) -> tuple[int, int]:
     """`transform_reference` of one class: all its arrays at once, and the size of one of them."""
     box, big, real = job.box_size, job.padding * job.box_size, job.real
-    corrected, transform = real * box**3, 2 * real * big * big * (big // 2 + 1)
+    corrected, transform = real * job.pixels(box), 2 * real * job.half_pixels(big)
     out = 2 * real * job.voxels
     return corrected + max(
-        real * big**3 + real * big**3 // job.padding + transform,
+        real * job.pixels(big) + real * job.pixels(big) // job.padding + transform,
         transform + 2 * out,
         transform + out + (8 + 8 + 1) * job.voxels,
     ), transform

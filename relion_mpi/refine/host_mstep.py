@@ -41,9 +41,12 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
         Bytes by name, by moment of `relion_mpi.mstep.maximise` on the CPU.
     """
     voxels, box = job.voxels, job.box_size
-    half, map_bytes = HALF_BYTES * voxels, 8 * box**3
+    half, map_bytes = HALF_BYTES * voxels, 8 * job.pixels(box)
     packed = HALF_BYTES * n_packed
     copies = half if job.n_operators > 1 else 0
+    if job.planar:
+        # `relion_mpi.mstep.planes`: averages one after the other, each a small part of the sums.
+        return {"averages": {"packed sums": 2 * packed, "new maps": job.n_class * map_bytes}}
     maps = (3 if fsc_mask else max(job.n_class, job.n_half)) * map_bytes
     # Classes are reconstructed one after the other, while the reduced sums of the others wait.
     waiting = packed if job.n_half == 1 else 0

@@ -1,6 +1,7 @@
 """The M-step of an iteration: new maps, spectra and parameters, and the next references.
 
-`maximisation` is auto-refine's, of two half-sets; `class_maximisation` that of classification.
+`maximisation` is auto-refine's, of two half-sets; `class_maximisation` that of classification,
+and `plane_maximisation` that of 2D classification.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import numpy as np
 from relion_mpi.backend import volumes_that_fit
 from relion_mpi.fourier.masks import lowpass, lowpass_profile
 from relion_mpi.model.compat import NAMES
+from relion_mpi.mstep.centring import centred
 from relion_mpi.mstep.classes import maximise_classes, prior_of_references, symmetrised_or_none
 from relion_mpi.mstep.maximise import MaximisationOptions, maximise_halves, symmetrised
 from relion_mpi.mstep.parameters import update_parameters
+from relion_mpi.mstep.planes import maximise_planes, prior_of_planes
 from relion_mpi.mstep.solvent import flatten
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from relion_mpi.model.statistics import Statistics
     from relion_mpi.mstep.maximise import Maximised
     from relion_mpi.mstep.spectra import ShellSpectra
+    from relion_mpi.refine.class2d_options import Class2DOptions
     from relion_mpi.refine.class3d_options import Class3DOptions
     from relion_mpi.refine.common_options import CommonOptions
     from relion_mpi.refine.options import RefineOptions
@@ -137,6 +141,43 @@ def class_maximisation(
         half.reset_directions(half.pdf_direction.shape[1])
     if stage.one_class:
         _give_to_all(half)
+
+
+def plane_maximisation(
+    volumes: list[Any],
+    statistics: list[Statistics],
+    model: Model,
+    options: Class2DOptions,
+    masks: Masks,
+    stage: Stage,
+) -> None:
+    """Make a new average of each class and new parameters of the sums of all particles.
+
+    Parameters
+    ----------
+    volumes : list of float64 (n_class, n_rows, 3)
+        Sums of the one set; the list is emptied.
+    statistics
+        Of it.
+    model
+        Changed in place.
+    options
+        Of the run.
+    masks, stage
+        As for `maximisation`; masks are images.
+    """
+    half, r_max = model.halves[0], model.current_size // 2
+    switches = MaximisationOptions(
+        tau2_fudge=options.tau2_fudge, skip_gridding=options.skip_gridding
+    )
+    tau2 = prior_of_planes(half.maps, r_max, model.padding)
+    found = maximise_planes(volumes.pop(), tau2, r_max, model.padding, switches)
+    _update(model, 0, statistics[0], options, stage)
+    for k, (image, spectra) in enumerate(zip(found.maps, found.spectra, strict=True)):
+        _take_spectra(half, k, spectra)
+        if options.center_classes:
+            image = centred(image, masks[0], options.offset_range)
+        _take_map(model, (0, k), image, options, masks, stage)
 
 
 def _backend(

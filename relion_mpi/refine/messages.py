@@ -40,7 +40,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class LoadReferences:
-    """New references; the arrays "maps0", "maps1" (n_class, box, box, box) come with it.
+    """New references; the arrays "maps0", "maps1" (n_class, box, box[, box]) come with it.
 
     The plan's grids are not used yet: expected accuracies are asked for next.
     """
@@ -51,6 +51,13 @@ class LoadReferences:
 @dataclass(frozen=True, slots=True)
 class StartExpectation:
     """Sums are set to zero and batches of this plan follow."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StartAverages:
+    """References are zeros, and batches of this plan follow: the pass of the first averages."""
 
     plan: Plan
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.estep.plan import HalfPlan, Plan
+from relion_mpi.refine.class_schedule import PlanarSchedule
+from relion_mpi.sampling.in_plane import make_in_plane_grid
 from relion_mpi.sampling.orientations import make_orientation_grid
 from relion_mpi.sampling.translations import make_translation_grid
 
@@ -50,8 +52,14 @@ def orientation_grid(schedule: BaseSchedule, group: PointGroup) -> OrientationGr
     schedule
         Order and perturbation of the grid.
     group
-        Point group.
+        Point group; in-plane grids have none.
     """
+    if isinstance(schedule, PlanarSchedule):
+        return make_in_plane_grid(
+            schedule.psi_step_deg,
+            oversampling=schedule.oversampling,
+            perturbation=schedule.perturbation,
+        )
     return make_orientation_grid(
         schedule.healpix_order,
         group,

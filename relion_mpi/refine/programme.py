@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.class_references import is_one_map
 from relion_mpi.refine.class_schedule import subset_size
-from relion_mpi.refine.maximisation import class_maximisation, maximisation
+from relion_mpi.refine.maximisation import class_maximisation, maximisation, plane_maximisation
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.planning import Stage
 
@@ -160,6 +161,37 @@ class Classification3D:
         """Say nothing: all iterations are done."""
 
 
+@dataclass(frozen=True, slots=True)
+class Classification2D:
+    """One set, K class averages, fixed grids, a fixed number of iterations.
+
+    Attributes
+    ----------
+    options : of the run
+    masks : images, of the solvent; there is no other
+    """
+
+    options: Class2DOptions
+    masks: Masks
+
+    def stage(self, iteration: int, schedule: BaseSchedule, *, resumed: bool) -> Stage:
+        """Decide what is special about an iteration: nothing; parameters as in `Programme`."""
+        return Stage(skip_align=self.options.skip_align)
+
+    def left_out(self, iteration: int, batches: Sequence[Batch]) -> NDArray[np.bool_]:
+        """Leave out nothing."""
+        return np.zeros(len(batches), np.bool_)
+
+    def maximise(
+        self, volumes: list[Any], statistics: list[Statistics], model: Model, stage: Stage
+    ) -> None:
+        """Do the M-step of all classes; parameters as in `Programme`."""
+        plane_maximisation(volumes, statistics, model, self.options, self.masks, stage)
+
+    def say_unfinished(self) -> None:
+        """Say nothing: all iterations are done."""
+
+
 def programme_of(
     options: CommonOptions, operators: NDArray[np.float64], masks: Masks
 ) -> Programme:
@@ -172,6 +204,8 @@ def programme_of(
     operators, masks
         See `AutoRefine`.
     """
+    if isinstance(options, Class2DOptions):
+        return Classification2D(options, masks)
     if isinstance(options, Class3DOptions):
         return Classification3D(options, operators, masks)
     assert isinstance(options, RefineOptions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from relion_mpi.backend import half_plane
 from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.shells import padded_size
 from relion_mpi.model.statistics import Statistics
@@ -27,7 +28,8 @@ def sum_shapes(model: Model, n_optics: int, n_dir: int) -> list[tuple[int, ...]]
         Directions of the coarse grid.
     """
     size = padded_size(model.current_size // 2, model.padding)
-    volume_shape = (model.n_class, n_kept(size), 3)
+    n_rows = half_plane.n_rows(size) if model.is_planar else n_kept(size)
+    volume_shape = (model.n_class, n_rows, 3)
     shapes: list[tuple[int, ...]] = []
     for mine in _statistics(model, n_optics, n_dir):
         shapes += [volume_shape, mine.packed().shape]
@@ -55,7 +57,8 @@ def unpacked_sums(
     statistics : list of Statistics
         Of each half-set.
     volumes : list of float64 (n_class, n_kept, 3)
-        Of each half-set, see `relion_mpi.fourier.half_ball`.
+        Of each half-set, see `relion_mpi.fourier.half_ball`; of images (n_class, n_rows, 3), see
+        `relion_mpi.backend.half_plane`.
     """
     statistics = _statistics(model, n_optics, n_dir)
     for mine, vector in zip(statistics, arrays[1::2], strict=True):

@@ -127,7 +127,10 @@ def solvent_masks(
     if options.solvent_mask is not None:
         mask = load_mask(options.solvent_mask, box_size, pixel_size_angst)
     else:
-        mask = spherical_mask(box_size, pixel_size_angst, diameter_angst, options.maskedge)
+        mask = spherical_mask(
+            box_size, pixel_size_angst, diameter_angst, options.maskedge,
+            n_dim=2 if options.is_planar else 3,
+        )  # fmt: skip
     inner = None
     if options.solvent_mask2 is not None:
         inner = load_mask(options.solvent_mask2, box_size, pixel_size_angst)

@@ -17,6 +17,7 @@ from relion_mpi.dataset.quarantine import Quarantine
 from relion_mpi.refine.continuing import particle_columns, set_columns
 from relion_mpi.refine.ending import EndAsked
 from relion_mpi.refine.expectation_step import ExpectationStep
+from relion_mpi.refine.first_averages import first_averages
 from relion_mpi.refine.first_steps import estimate_accuracy, measure_noise, set_noise
 from relion_mpi.refine.messages import LoadReferences, Setup, StartExpectation
 from relion_mpi.refine.outputs.names import OutputNames
@@ -69,7 +70,7 @@ class Refinement:
         stop: Stop | None = None,
     ) -> None:
         self.options, self.particles = start.options, start.particles
-        self.group, self.images = start.group, start.images
+        self.group, self.images, self._start = start.group, start.images, start
         self.model, self.schedule = start.model, start.schedule
         self.programme = programme_of(
             start.options, start.group.operators, (start.solvent, start.inner)
@@ -116,6 +117,8 @@ class Refinement:
         self._set_up_workers()
         if self.last_optimiser is None:
             self._estimate_noise()
+            if self.model.is_planar:
+                self._make_first_averages()
             start_spectra(self.model, self.schedule, self.options)
             self._submit(self.iteration, self._orientations())
         while self.iteration < self.options.last_iteration:
@@ -151,6 +154,11 @@ class Refinement:
         self.quarantine.write()
         self._count_particles()
         set_noise(self.model, totals, self.particles, self.quarantine, compat)
+
+    def _make_first_averages(self) -> None:
+        """Make references of the particles themselves."""
+        self.model.halves[0].maps = first_averages(self._start, self.crew, self.quarantine)
+        self._count_particles()
 
     # One iteration
 

@@ -193,8 +193,9 @@ def _refuse_other_programs(line: Any) -> None:
     else:
         return
     raise InputError(
-        f"this is a line for {program}, which is not there yet, only auto-refine and 3D "
-        "classification are: run it with relion_refine, or add --auto_refine --split_random_halves"
+        f"this is a line for {program}, and lines are taken for auto-refine and 3D classification "
+        "only: run it with relion_refine (2D classification also with relion-mpi class2d and its "
+        "options), or add --auto_refine --split_random_halves"
     )
 
 

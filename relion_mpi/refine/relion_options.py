@@ -62,7 +62,7 @@ class Row:
 
 
 _CLASSES = "it is for classification: leave it out"
-_2D = "it is for 2D classification, which is not there: leave it out"
+_2D = "it is for 2D classification, see relion-mpi class2d: leave it out"
 _AUTO = "it is for auto-refine"
 _GRADIENT = "gradient descent and initial models are not there: run this line with relion_refine"
 _HELIX = "helices are not refined: run this line with relion_refine"

@@ -90,9 +90,19 @@ class BaseSchedule:
             self.local_sigma_deg = LOCAL_SIGMA_STEPS * self.fine_step_deg
 
     @property
+    def coarse_step_deg(self) -> float:
+        """Angular step of the first pass."""
+        return float(nominal_step_deg(self.healpix_order))
+
+    @property
     def fine_step_deg(self) -> float:
         """Angular step of the second pass."""
-        return float(nominal_step_deg(self.healpix_order + self.oversampling))
+        return float(self.coarse_step_deg / 2**self.oversampling)
+
+    @property
+    def rotated_per_pixel(self) -> float:
+        """Rotated distance at the particle's edge per pixel of the coarse image."""
+        return ROTATED_PER_PIXEL
 
     @property
     def fine_offset_step_angst(self) -> float:
@@ -135,9 +145,8 @@ class BaseSchedule:
         """
         if self.oversampling == 0:
             return current
-        step_deg = nominal_step_deg(self.healpix_order)
-        rotated_angst = step_deg / 360 * math.pi * particle_diameter_angst
-        coarse_angst = rotated_angst / ROTATED_PER_PIXEL
+        rotated_angst = self.coarse_step_deg / 360 * math.pi * particle_diameter_angst
+        coarse_angst = rotated_angst / self.rotated_per_pixel
         return min(2 * math.ceil(box_angst / coarse_angst), current, box_size)
 
     def check_convergence(self) -> bool:

@@ -21,9 +21,10 @@ from relion_mpi.model.compat import NAMES
 from relion_mpi.model.state import Accuracy, HalfModel, Model
 from relion_mpi.mstep.spectra import reference_tau2
 from relion_mpi.refine.batch_size import batch_size_for
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.class_references import load_references, with_classes
-from relion_mpi.refine.class_schedule import NO_ORDER, ClassSchedule
+from relion_mpi.refine.class_schedule import NO_ORDER, ClassSchedule, PlanarSchedule
 from relion_mpi.refine.continuing import names_sha256, restore_particles, saved_to_continue
 from relion_mpi.refine.fit_checks import (
     check_combination,
@@ -34,9 +35,9 @@ from relion_mpi.refine.gpu_fit import GpuFit, fit
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.gpu_report import say_fit
 from relion_mpi.refine.options import RefineOptions
+from relion_mpi.refine.planning import orientation_grid
 from relion_mpi.refine.reference import load_reference, solvent_masks
 from relion_mpi.refine.schedule import BaseSchedule, Schedule
-from relion_mpi.sampling.orientations import make_orientation_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,18 +154,19 @@ def _beginning(
     """Assign half-sets, and make the model and the sampling of a new run."""
     box_size = int(particles.optics.box_size[0])
     pixel_size = float(particles.optics.pixel_size_angst[0])
-    if isinstance(options, Class3DOptions):
+    if options.n_half == 1:
         particles.half = np.ones(particles.n_particles, np.int8)
+    if options.is_planar:  # made of the particles before the first iteration
+        maps = np.zeros((options.n_class, box_size, box_size))
+    elif isinstance(options, Class3DOptions):
         maps = load_references(options, box_size, pixel_size)
     else:
         log.info("%s", assign_half_sets(particles, options.random_seed))
         maps = load_reference(options, box_size, pixel_size)[None]
-    if options.ini_high > 0:
+    if options.ini_high > 0 and not options.is_planar:
         maps = np.stack([lowpass(one, pixel_size, options.ini_high) for one in maps])
     schedule = first_schedule(options, pixel_size)
-    grid = make_orientation_grid(
-        schedule.healpix_order, group, oversampling=schedule.oversampling
-    )
+    grid = orientation_grid(schedule, group)
     return _model(options, particles, maps, grid.n_dir), schedule
 
 
@@ -222,14 +224,16 @@ def first_schedule(options: CommonOptions, pixel_size_angst: float) -> BaseSched
         "perturbation_factor": options.perturb,
         "incr_size": options.incr_size,
     }
-    if isinstance(options, Class3DOptions):
+    if isinstance(options, Class2DOptions | Class3DOptions):
         if options.skip_align:  # one pass, at the full image size
             common["oversampling"] = 0
+        common |= {"local_order": NO_ORDER, "highres_limit_angst": options.strict_highres_exp}
+    if isinstance(options, Class2DOptions):
+        return PlanarSchedule(**common, psi_step_deg=options.psi_step)
+    if isinstance(options, Class3DOptions):
         return ClassSchedule(
             **common,
-            local_order=NO_ORDER,
             local_sigma_deg=options.sigma_ang if options.sigma_ang > 0 else None,
-            highres_limit_angst=options.strict_highres_exp,
         )
     assert isinstance(options, RefineOptions)
     return Schedule(
@@ -285,7 +289,8 @@ def start_spectra(model: Model, schedule: BaseSchedule, options: CommonOptions) 
         weight = half.optics_particles / max(half.optics_particles.sum(), 1)
         noise = weight @ half.sigma2_noise
         n_particles = half.group_particles.sum()
-        observations = n_particles / np.maximum(2.0 * np.arange(model.n_shell), 1.0)
+        slices = np.maximum(2.0 * np.arange(model.n_shell), 1.0)  # of a shell of a volume
+        observations = n_particles / (1.0 if model.is_planar else slices)
         for k, volume in enumerate(half.maps):
             tau2 = options.tau2_fudge * reference_tau2(volume)
             half.tau2[k] = tau2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from relion_mpi.model.state import Accuracy, HalfModel, Model
-from relion_mpi.refine.class_schedule import ClassSchedule
+from relion_mpi.refine.class_schedule import ClassSchedule, PlanarSchedule
 from relion_mpi.refine.schedule import BaseSchedule, Changes, Schedule
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SCHEDULES: dict[str, type[BaseSchedule]] = {"refine3d": Schedule, "class3d": ClassSchedule}
+_SCHEDULES: dict[str, type[BaseSchedule]] = {
+    "refine3d": Schedule, "class3d": ClassSchedule, "class2d": PlanarSchedule,
+}  # fmt: skip
 """By the command of the program."""
 FIRST_COMMAND = "refine3d"
 """The only one when states did not name it."""

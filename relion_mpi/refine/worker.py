@@ -13,6 +13,7 @@ from relion_mpi.dataset.stacks import StackReader
 from relion_mpi.estep.accuracy import expected_accuracy
 from relion_mpi.estep.expectation import Expectation
 from relion_mpi.estep.initial_noise import power_sums
+from relion_mpi.estep.random_averages import random_expectation
 from relion_mpi.estep.sums import HalfSums
 from relion_mpi.parallel.shared_memory import no_memory
 from relion_mpi.refine.messages import (
@@ -23,6 +24,7 @@ from relion_mpi.refine.messages import (
     MoreBatchesFollow,
     NoiseTask,
     Setup,
+    StartAverages,
     StartExpectation,
 )
 
@@ -105,6 +107,11 @@ class RefineWorker:
                 assert self._backend is not None
                 self._n_iterations += 1
                 self._expectation = Expectation(self._backend, plan, self._references)
+                self._begin_sums()
+            case StartAverages(plan):
+                assert self._backend is not None
+                self._n_iterations += 1  # images are checked in the first pass over all of them
+                self._expectation = random_expectation(self._backend, plan)
                 self._begin_sums()
             case MoreBatchesFollow():
                 self._more_follow = True

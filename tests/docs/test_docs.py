@@ -14,6 +14,7 @@ from factories import options_page
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
@@ -54,7 +55,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 def all_flags():
     flags = {"--help", "--version"} | set(ROWS)
-    for options in [*COMMANDS.values(), Class3DOptions]:
+    for options in [*COMMANDS.values(), Class2DOptions, Class3DOptions]:
         for said in declarations(options).values():
             flags |= {said.flag} | ({said.negate} if said.negate else set())
     return flags
@@ -132,17 +133,27 @@ def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title)
     assert rows == declared
 
 
-def test_the_table_of_class3d_lists_what_refine3d_does_not_have_or_has_otherwise():
+@pytest.mark.parametrize(
+    ("command", "cls", "other"),
+    [("class3d", Class3DOptions, RefineOptions), ("class2d", Class2DOptions, Class3DOptions)],
+)
+def test_the_table_of_a_classification_lists_what_another_program_lacks_or_has_otherwise(
+    command, cls, other
+):
     page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
-    found = OPTION_ROW.findall(section(page, "Options of class3d"))
+    found = OPTION_ROW.findall(section(page, f"Options of {command}"))
     rows = {flag: (negate or None, default) for flag, negate, default in found}
-    theirs, ours = declarations(RefineOptions), declarations(Class3DOptions)
-    fields = {field.name: field for field in dataclasses.fields(Class3DOptions)}
-    own = {name: said for name, said in ours.items() if theirs.get(name) != said}
+    theirs, ours = declarations(other), declarations(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    before = {field.name: field.default for field in dataclasses.fields(other)}
+    own = {
+        name: said for name, said in ours.items()
+        if theirs.get(name) != said or before[name] != fields[name].default
+    }  # fmt: skip
     assert rows == {
         said.flag: (said.negate, default_text(fields[name], said)) for name, said in own.items()
     }
-    left_out = section(page, "Options of class3d").split("|", 1)[0]
+    left_out = section(page, f"Options of {command}").split("|", 1)[0]
     missing = [said.flag for name, said in theirs.items() if name not in ours]
     assert [flag for flag in missing if f"`{flag}`" not in left_out] == []
 

@@ -10,6 +10,7 @@ import polars as pl
 from factories.maps import blob_map
 from relion_mpi.io.mrc import write_map
 from relion_mpi.io.star import write_star
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 
@@ -54,3 +55,9 @@ def class3d_options(project, **changes):
         "random_seed": 1,
     }  # fmt: skip
     return Class3DOptions(**(values | changes))
+
+
+def class2d_options(project, **changes):
+    """Options of a 2D classification of a project, seed 1."""
+    values = {"i": project.star, "o": project.folder / "out" / "run", "random_seed": 1}
+    return Class2DOptions(**(values | changes))

@@ -16,6 +16,7 @@ from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.io.mrc import read_map
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.parallel.inline import InlineCrew
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.refinement import Refinement
@@ -82,7 +83,7 @@ def refine(made, *, sym="D2", particles=None, **changes):
         "i": particles or made.particles, "o": made.particles.parent / "out" / "run",
         "ref": made.reference, "sym": sym, "random_seed": 1, "ini_high": 40.0,
     }  # fmt: skip
-    return _run(RefineOptions(**(values | changes)))
+    return run_of(RefineOptions(**(values | changes)))
 
 
 def classify(made, *, particles=None, **changes):
@@ -91,10 +92,18 @@ def classify(made, *, particles=None, **changes):
         "i": particles or made.particles, "o": made.particles.parent / "out" / "run",
         "ref": made.reference, "random_seed": 1, "ini_high": 40.0,
     }  # fmt: skip
-    return _run(Class3DOptions(**(values | changes)))
+    return run_of(Class3DOptions(**(values | changes)))
 
 
-def _run(options):
+def classify_images(folder, **changes):
+    """Classify images without references in this process; nothing is written."""
+    values = {
+        "i": folder / "particles.star", "o": folder / "out" / "run", "random_seed": 1,
+    }  # fmt: skip
+    return run_of(Class2DOptions(**(values | changes)))
+
+
+def run_of(options):
     start = make_start(options)
     crew, writer = InlineCrew(RefineWorker()), LastRecords()
     try:

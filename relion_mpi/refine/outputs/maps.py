@@ -36,6 +36,7 @@ def output_maps(
     Yields
     ------
     Path, float64 (z, y, x)
+        Class averages as one stack.
 
     Raises
     ------
@@ -43,6 +44,9 @@ def output_maps(
         A final record of two half-sets without `joined_map`.
     """
     halves = record.model.halves
+    if record.model.is_planar:
+        yield names.averages(), halves[0].maps
+        return
     if record.iteration is None and len(halves) > 1:
         if record.joined_map is None:
             raise ValueError("the final record of two half-sets needs the joined map")

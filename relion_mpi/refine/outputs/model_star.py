@@ -49,7 +49,10 @@ def model_blocks(
     """
     model = record.model
     state = model.halves[half - 1 if half else 0]
-    maps = [str(names.map(k + 1, half)) for k in range(state.n_class)]
+    maps = [
+        f"{k + 1:06d}@{names.averages()}" if model.is_planar else str(names.map(k + 1, half))
+        for k in range(state.n_class)
+    ]
     blocks: dict[str, Block] = {
         "model_general": _general(record, state),
         "model_classes": _classes(model, state, maps),
@@ -94,7 +97,9 @@ def class_resolutions_angst(model: Model, state: HalfModel) -> list[float]:
     ]
 
 
-def overall_completeness(coverage: NDArray[np.float64], max_shell: int) -> float:
+def overall_completeness(
+    coverage: NDArray[np.float64], max_shell: int, *, planar: bool = False
+) -> float:
     """Average the coverage of Fourier space over all voxels up to a shell.
 
     Parameters
@@ -102,6 +107,8 @@ def overall_completeness(coverage: NDArray[np.float64], max_shell: int) -> float
     coverage : float64 (n_shell,)
     max_shell
         Last shell counted; voxels are those of a cube of `2 max_shell - 1`, as in RELION.
+    planar
+        Of a square in place of a cube.
 
     Returns
     -------
@@ -114,18 +121,18 @@ def overall_completeness(coverage: NDArray[np.float64], max_shell: int) -> float
     """
     if max_shell < 1:
         return 0.0
-    count = _voxels_per_shell(max_shell)
+    count = _voxels_per_shell(max_shell, planar=planar)
     return float(count @ coverage[: max_shell + 1] / count.sum())
 
 
 @lru_cache(maxsize=8)
-def _voxels_per_shell(max_shell: int) -> NDArray[np.int64]:
+def _voxels_per_shell(max_shell: int, *, planar: bool) -> NDArray[np.int64]:
     """Count the voxels with int(radius) = shell in the cube; one octant stands for all."""
     axis = np.arange(max_shell)
     mates = np.where(axis == 0, 1, 2)
     weight = np.multiply.outer(mates, mates).astype(np.float64).ravel()
     count = np.zeros(max_shell + 1)
-    for z in range(max_shell):
+    for z in range(1 if planar else max_shell):
         radius = np.sqrt(z**2 + axis[:, None] ** 2 + axis**2).astype(np.int64).ravel()
         shells = np.bincount(radius, weight)[: max_shell + 1]
         count[: shells.size] += mates[z] * shells
@@ -137,7 +144,7 @@ def _general(record: IterationRecord, state: HalfModel) -> Block:
     sigma_deg = record.schedule.local_sigma_deg or 0.0
     return listing(
         {
-            "ReferenceDimensionality": 3,
+            "ReferenceDimensionality": 2 if model.is_planar else 3,
             "DataDimensionality": 2,
             "OriginalImageSize": model.box_size,
             "CurrentResolution": resolution_angst(model.current_resolution),
@@ -166,7 +173,7 @@ def _general(record: IterationRecord, state: HalfModel) -> Block:
 
 def _classes(model: Model, state: HalfModel, maps: list[str]) -> pl.DataFrame:
     limits = [last_significant_shell(ssnr) for ssnr in state.data_vs_prior]
-    return pl.DataFrame(
+    table = pl.DataFrame(
         {
             "rlnReferenceImage": maps,
             "rlnClassDistribution": state.pdf_class,
@@ -174,11 +181,15 @@ def _classes(model: Model, state: HalfModel, maps: list[str]) -> pl.DataFrame:
             "rlnAccuracyTranslationsAngst": model.accuracy.translation_angst,
             "rlnEstimatedResolution": class_resolutions_angst(model, state),
             "rlnOverallFourierCompleteness": [
-                overall_completeness(coverage, shell)
+                overall_completeness(coverage, shell, planar=model.is_planar)
                 for coverage, shell in zip(state.coverage, limits, strict=True)
             ],
         }
     )
+    if not model.is_planar:
+        return table
+    # RELION asks for these of images; the prior on offsets is centred on each particle's own here
+    return table.with_columns(rlnClassPriorOffsetX=pl.lit(0.0), rlnClassPriorOffsetY=pl.lit(0.0))
 
 
 def _class_spectra(state: HalfModel, k: int, frequency: pl.DataFrame) -> pl.DataFrame:

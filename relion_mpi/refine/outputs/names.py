@@ -50,6 +50,10 @@ class OutputNames:
         """Return the name of the map of a class, counted from 1."""
         return self._path(f"{_half(half)}_class{class_number:03d}.mrc")
 
+    def averages(self) -> Path:
+        """Return the name of the stack of all class averages."""
+        return self._path("_classes.mrcs")
+
     def unfiltered(self, class_number: int, half: int) -> Path:
         """Return the name of an unregularised half-map."""
         return self._path(f"{_half(half)}_class{class_number:03d}_unfil.mrc")

@@ -170,10 +170,13 @@ def _files(
     yield names.data(), partial(write_star, blocks=record.tables)
     yield names.sampling(), partial(write_star, blocks=sampling_blocks(record))
     for path, volume in output_maps(record, names):
-        yield path, partial(write_map, volume=volume, pixel_size_angst=model.pixel_size_angst)
+        yield path, partial(
+            write_map, volume=volume, pixel_size_angst=model.pixel_size_angst,
+            stack=model.is_planar,
+        )  # fmt: skip
     for half in half_numbers(record):
         yield names.model(half), partial(write_star, blocks=model_blocks(record, names, half))
-        if keeps_poses(record.options):
+        if model.is_planar or keeps_poses(record.options):
             continue
         for k, pdf in enumerate(model.halves[half - 1 if half else 0].pdf_direction):
             draw = partial(write_angdist, grid=record.orientations, box_angst=model.box_angst)
@@ -193,7 +196,7 @@ def _files(
 
 
 def _draw_classes(path: Path, model: Model) -> None:
-    """Draw a map's slices for each class, with its share of the particles and its resolution.
+    """Draw each class, a map's slices or its average, with its share of particles and resolution.
 
     The font has no letter for Angstrom.
     """
@@ -203,4 +206,5 @@ def _draw_classes(path: Path, model: Model) -> None:
         f"class {k + 1}: {100 * share:.1f} %, {angst:.1f} A"
         for k, (share, angst) in enumerate(zip(shares, resolutions, strict=True))
     ]
-    write_montage(path, [central_slices(volume) for volume in state.maps], captions)
+    images = list(state.maps) if model.is_planar else list(map(central_slices, state.maps))
+    write_montage(path, images, captions)

@@ -175,7 +175,7 @@ def test_metrics_of_a_new_run_replace_those_of_an_old_one(make_record):
     assert len(Path(f"{record.root}_metrics.jsonl").read_text().splitlines()) == 1
 
 
-def fail_in_the_middle(path, volume, pixel_size_angst):
+def fail_in_the_middle(path, volume, pixel_size_angst, *, stack):
     """Stand in for `write_map`: the disk is full after some bytes."""
     with replacing(path) as temporary:
         temporary.write_bytes(b"half a map")
