@@ -41,7 +41,7 @@ FILE_BYTES = 125 * MIB
 """Of the two: pages of files, which the ranks of a node share."""
 CUDA_BYTES, MASTER_CUDA_BYTES = 700 * MIB, 490 * MIB
 """CUDA, CuPy and its libraries on a rank that works on a GPU, and on rank 0, which has the M-step
-there: measured on an H100."""
+there: a guess, which one refinement on an H100 used; and what two used there beside other terms."""
 HEAP_ARRAY, HEAP_BYTES = 32 * MIB, 64 * MIB
 """The C library keeps freed arrays below the first, up to the second in each thread (glibc's
 largest M_MMAP_THRESHOLD and M_TRIM_THRESHOLD)."""
