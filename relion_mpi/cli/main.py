@@ -27,6 +27,7 @@ COMMANDS = {
     "refine3d": "relion_mpi.cli.refine3d",
     "class3d": "relion_mpi.cli.class3d",
     "class2d": "relion_mpi.cli.class2d",
+    "initialmodel": "relion_mpi.cli.initialmodel",
     "select": "relion_mpi.cli.select",
     "simulate": "relion_mpi.cli.simulate",
     "compare": "relion_mpi.cli.compare",
@@ -132,7 +133,7 @@ def _overview() -> str:
         "       mpiexec -n N relion-mpi COMMAND [options]",
     ]
     lines += ["", "commands:"]
-    lines += [f"  {name:<12}{_summary(module)}" for name, module in COMMANDS.items()]
+    lines += [f"  {name:<14}{_summary(module)}" for name, module in COMMANDS.items()]
     lines += ["", "relion-mpi COMMAND --help shows a command's options; --version the version.", ""]
     return "\n".join(lines)
 

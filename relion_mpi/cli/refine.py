@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "Options", "run", "spelt"]
 
-SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (3D jobs)"
+SUMMARY = "Take a line of relion_refine or relion_refine_mpi as it is (2D and 3D jobs)"
 
 
 def spelt(words: Sequence[str]) -> list[str]:
@@ -37,7 +37,7 @@ def spelt(words: Sequence[str]) -> list[str]:
 
 
 def run(line: Any) -> int:
-    """Refine or classify as the line asks for, on every rank.
+    """Do what the line asks for, on every rank.
 
     Parameters
     ----------

@@ -19,13 +19,13 @@ def windowed(volume: NDArray[np.floating], box_size: int) -> NDArray[np.floating
 
     Parameters
     ----------
-    volume : float (n, n, n)
+    volume : float (n,) * ndim
     box_size
         New side.
 
     Returns
     -------
-    float (box_size,) * 3
+    float (box_size,) * ndim
     """
     n = volume.shape[0]
     if n == box_size:
@@ -43,25 +43,26 @@ def fourier_resized(volume: NDArray[np.floating], box_size: int) -> NDArray[np.f
 
     Parameters
     ----------
-    volume : float (n, n, n), n even
+    volume : float (n,) * ndim, n even, ndim 2 or 3
     box_size
         New side, even.
 
     Returns
     -------
-    float32 (box_size,) * 3
+    float32 (box_size,) * ndim
         Centred at box_size // 2; frequencies of the smaller grid's Nyquist planes are left out.
     """
-    n = volume.shape[0]
+    n, ndim = volume.shape[0], volume.ndim
     if n == box_size:
         return volume.astype(np.float32, copy=False)
     transform = fft.rfftn(fft.ifftshift(volume.astype(np.float32, copy=False)), workers=-1)
     half = min(n, box_size) // 2
     index = np.arange(-half + 1, half)
-    new = np.zeros((box_size, box_size, box_size // 2 + 1), transform.dtype)
-    new[np.ix_(index, index, np.arange(half))] = transform[np.ix_(index, index, np.arange(half))]
-    scale = (box_size / n) ** 3
-    out = fft.irfftn(new, s=(box_size,) * 3, workers=-1) * np.float32(scale)
+    new = np.zeros((*(box_size,) * (ndim - 1), box_size // 2 + 1), transform.dtype)
+    common = np.ix_(*(index,) * (ndim - 1), np.arange(half))
+    new[common] = transform[common]
+    scale = (box_size / n) ** ndim
+    out = fft.irfftn(new, s=(box_size,) * ndim, workers=-1) * np.float32(scale)
     return np.asarray(fft.fftshift(out), np.float32)
 
 
@@ -71,11 +72,11 @@ def resample(
     new_box_size: int,
     new_pixel_size_angst: float,
 ) -> NDArray[np.float32]:
-    """Put a map on another grid with the same centre.
+    """Put a map or image on another grid with the same centre.
 
     Parameters
     ----------
-    volume : float (n, n, n)
+    volume : float (n,) * ndim, ndim 2 or 3
     pixel_size_angst, new_pixel_size_angst
         Angstrom.
     new_box_size
@@ -83,7 +84,7 @@ def resample(
 
     Returns
     -------
-    float32 (new_box_size,) * 3
+    float32 (new_box_size,) * ndim
     """
     ratio = pixel_size_angst / new_pixel_size_angst
     n = volume.shape[0] + volume.shape[0] % 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,10 @@ class Model:
     def box_angst(self) -> float:
         """Side of the box in Angstrom."""
         return self.box_size * self.pixel_size_angst
+
+    def snapshot(self) -> Model:
+        """Copy everything but the maps, which an iteration replaces and never changes."""
+        return copy.deepcopy(self, {id(half.maps): half.maps for half in self.halves})
 
     def shell_of(self, resolution_angst: float) -> int:
         """Return the shell nearest to a resolution in Angstrom."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,26 +11,12 @@ from relion_mpi.mstep.reconstruct import reconstruct
 from relion_mpi.mstep.spectra import ShellSpectra, spectra_from_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from relion_mpi.backend.volumes import FourierSums, VolumeBackend
     from relion_mpi.mstep.maximise import MaximisationOptions
-
-
-@dataclass(frozen=True, slots=True)
-class MaximisedClasses:
-    """Maps and spectra of an iteration, one a class.
-
-    Attributes
-    ----------
-    maps : regularised maps, each float64 (box,) * 3
-    spectra : of each class
-    """
-
-    maps: tuple[NDArray[np.float64], ...]
-    spectra: tuple[ShellSpectra, ...]
 
 
 def symmetrised_or_none(
@@ -97,12 +82,12 @@ def prior_of_references(
     return np.stack([backend.map_power(one, r_max, padding) for one in maps])
 
 
-def maximise_classes(
+def maximised_classes(
     sums: Iterable[FourierSums | None],
     tau2: NDArray[np.float64],
     options: MaximisationOptions,
-) -> MaximisedClasses:
-    """Reconstruct every class with the power of its previous reference as prior.
+) -> Iterator[tuple[NDArray[np.float64], ShellSpectra]]:
+    """Reconstruct one class after the other with the power of its previous reference as prior.
 
     Parameters
     ----------
@@ -114,27 +99,26 @@ def maximise_classes(
     options
         Switches; those of half-sets do not matter.
 
-    Returns
-    -------
-    MaximisedClasses
-        An empty class has a map of zeros, and no spectra but its prior.
+    Yields
+    ------
+    volume : float64 (box,) * 3
+        Regularised; zeros for an empty class.
+    spectra : ShellSpectra
+        None but its prior for an empty class.
 
     Source
     ------
     RELION updateSSNRarrays and BackProjector::reconstruct: T multiplies tau2 in both.
     """
-    maps, spectra = [], []
     of_class = iter(sums)
     for prior in tau2:
         one = next(of_class)
         if one is None:
             none = np.zeros_like(prior)
-            maps.append(np.zeros((2 * (prior.size - 1),) * 3))
-            spectra.append(ShellSpectra(prior, none, none, none))
+            yield np.zeros((2 * (prior.size - 1),) * 3), ShellSpectra(prior, none, none, none)
             continue
-        spectra.append(spectra_from_prior(one, prior, options.tau2_fudge))
-        maps.append(
-            reconstruct(one, options.tau2_fudge * prior, skip_gridding=options.skip_gridding)
-        )
+        spectra = spectra_from_prior(one, prior, options.tau2_fudge)
+        volume = reconstruct(one, options.tau2_fudge * prior, skip_gridding=options.skip_gridding)
         del one  # its memory is needed for the next class
-    return MaximisedClasses(tuple(maps), tuple(spectra))
+        yield volume, spectra
+        del volume

@@ -12,7 +12,6 @@ from relion_mpi.backend.half_plane import plane_shape
 from relion_mpi.core.errors import NumericalError
 from relion_mpi.fourier.masks import mask_outside_to_mean, sinc_squared
 from relion_mpi.fourier.shells import padded_size, round_half_away
-from relion_mpi.mstep.classes import MaximisedClasses
 from relion_mpi.mstep.reconstruct import (
     GRIDDING_ITERATIONS,
     MAP_EDGE_PIX,
@@ -26,6 +25,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relion_mpi.mstep.maximise import MaximisationOptions
+
+
+@dataclass(frozen=True, slots=True)
+class MaximisedClasses:
+    """Averages and spectra of an iteration, one a class.
+
+    Attributes
+    ----------
+    maps : regularised averages, each float64 (box, box)
+    spectra : of each class
+    """
+
+    maps: tuple[NDArray[np.float64], ...]
+    spectra: tuple[ShellSpectra, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def write_state(path: Path, record: IterationRecord) -> None:
     """
     assert record.run is not None
     parts, arrays = taken_apart(record.model, record.schedule, with_maps=True)
-    arrays |= {f"particles/{name}": column for name, column in record.run.particles.items()}
+    arrays |= record.run.named()
     options = options_as_dict(record.options)
     about = {
         "version": __version__,
@@ -105,12 +105,7 @@ def read_state(path: Path) -> Saved:
     found = _contents(path, with_arrays=True)
     about = found.about
     model, schedule = put_together(about, found.arrays)
-    columns = {
-        name.removeprefix("particles/"): array
-        for name, array in found.arrays.items()
-        if name.startswith("particles/")
-    }
-    run = RunState(columns, about["names_sha256"], about["random"])
+    run = RunState.from_named(found.arrays, about["names_sha256"], about["random"])
     return Saved(path, found.sha256, about["iteration"], about["options"], model, schedule, run)
 
 

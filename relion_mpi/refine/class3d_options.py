@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relion_mpi.core.options import option
-from relion_mpi.refine.common_options import OPT, REF, SAM, CommonOptions
+from relion_mpi.refine.class_options import ClassOptions
+from relion_mpi.refine.common_options import OPT, REF, SAM
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Class3DOptions(CommonOptions):
+class Class3DOptions(ClassOptions):
     """Options of a 3D classification."""
 
     ref: Path = option(
@@ -23,14 +24,6 @@ class Class3DOptions(CommonOptions):
     tau2_fudge: float = option(
         4.0, help="Regularisation parameter T: more trusts the data more", minimum=0, group=OPT
     )
-    K: int = option(
-        1, help="Number of classes; several references say it themselves", minimum=1, group=OPT
-    )
-    iter: int = option(25, help="Number of iterations", minimum=1, group=OPT)
-    strict_highres_exp: float = option(
-        -1.0, help="Use no data beyond this resolution; not positive: as far as there is signal",
-        unit="angst", group=OPT,
-    )  # fmt: skip
     fast_subsets: bool = option(
         False, help="Use random subsets of the particles in the first 15 iterations",
         negate="--no-fast_subsets", group=OPT,
@@ -39,25 +32,11 @@ class Class3DOptions(CommonOptions):
         -1.0, help="Standard deviation of local searches around each particle's angles, which "
         "reach three times as far; not positive: search everywhere", unit="deg", group=SAM,
     )  # fmt: skip
-    skip_align: bool = option(
-        False, help="Keep all poses of the particle file and find classes alone",
-        negate="--no-skip_align", group=SAM,
-    )  # fmt: skip
 
     @property
     def command(self) -> str:
         """Name of the program's command."""
         return "class3d"
-
-    @property
-    def n_class(self) -> int:
-        """Number of classes."""
-        return self.K
-
-    @property
-    def last_iteration(self) -> int:
-        """Number of the iteration after which a run ends in any case."""
-        return self.iter
 
     @property
     def exhaustive_orders(self) -> range:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from relion_mpi.refine.schedule import BaseSchedule
 from relion_mpi.sampling.orientations import in_plane_angles
 
+if TYPE_CHECKING:
+    from relion_mpi.model.state import Accuracy
+
 ROTATED_PER_PIXEL_PLANAR = 1.5
 """Rotated distance at the particle's edge per pixel of the coarse image (2D references)."""
+COARSER = 1.5
+"""Angular step of an initial model over the one that its resolution asks for: models are rough, and
+each finer grid takes eight times as long."""
 NO_ORDER = 99
 """HEALPix order from which searches become local: none."""
 SUBSETS = ((5, 1500, 0.0), (10, 4500, 0.0), (15, 4500, 0.3))
@@ -37,6 +45,21 @@ class ClassSchedule(BaseSchedule):
         if self.highres_limit_angst <= 0:
             return wanted
         return min(wanted, 2 * int(box_angst / self.highres_limit_angst + 0.5))
+
+
+@dataclass(slots=True)
+class InitialSchedule(ClassSchedule):
+    """State of the schedule of an initial model: grids become finer with the resolution."""
+
+    def refine_sampling(
+        self, accuracy: Accuracy, resolution: float, particle_diameter_angst: float
+    ) -> bool:
+        """Refine the grid as soon as the resolution needs it; parameters as in the base class."""
+        order = self.healpix_order
+        needed_deg = COARSER * 360 / math.ceil(math.pi * particle_diameter_angst * resolution)
+        while self.fine_step_deg > needed_deg:
+            self.healpix_order += 1
+        return self.healpix_order > order
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 IN, REF, OPT = "Input and output", "Reference and masks", "Optimisation"
 CTF, SAM, RUN = "Contrast transfer function", "Sampling", "Running"
+GRAD = "Mini-batches"
 
 
 @dataclass(frozen=True, slots=True)

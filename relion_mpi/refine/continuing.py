@@ -14,6 +14,7 @@ from relion_mpi.core.options import add_to_parser, declarations, options_as_dict
 from relion_mpi.refine.checkpoint import read_command, read_options, read_state
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.initial_model_options import InitialModelOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
 
@@ -40,8 +41,13 @@ COLUMNS = (
 """Columns of Particles that are not what the particle file says."""
 
 _GROUPS = ("scale_group", "optics_group")
-_NEEDED_IN_LINES = {"refine3d": ("auto_refine", "split_random_halves")}
-_COMMANDS = {RefineOptions: "refine3d", Class3DOptions: "class3d", Class2DOptions: "class2d"}
+_NEEDED_IN_LINES = {
+    "refine3d": ("auto_refine", "split_random_halves"), "initialmodel": ("denovo_3dref", "grad"),
+}  # fmt: skip
+_COMMANDS = {
+    RefineOptions: "refine3d", Class3DOptions: "class3d", Class2DOptions: "class2d",
+    InitialModelOptions: "initialmodel",
+}  # fmt: skip
 _NO_VALUE = "None"  # RELION's word for an option that is taken back
 
 

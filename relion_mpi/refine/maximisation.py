@@ -6,6 +6,7 @@ and `plane_maximisation` that of 2D classification.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from relion_mpi.backend import volumes_that_fit
 from relion_mpi.fourier.masks import lowpass, lowpass_profile
 from relion_mpi.model.compat import NAMES
 from relion_mpi.mstep.centring import centred
-from relion_mpi.mstep.classes import maximise_classes, prior_of_references, symmetrised_or_none
+from relion_mpi.mstep.classes import maximised_classes, prior_of_references, symmetrised_or_none
 from relion_mpi.mstep.maximise import MaximisationOptions, maximise_halves, symmetrised
 from relion_mpi.mstep.parameters import update_parameters
 from relion_mpi.mstep.planes import maximise_planes, prior_of_planes
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float64]
     Masks = tuple[Volume, Volume | None]
+
+MASKING_THREADS = 2
 
 
 def maximisation(
@@ -93,6 +96,8 @@ def maximisation(
     sums.clear()
     backend.release()
     for h, half in enumerate(model.halves):
+        if not stage.last:
+            half.maps = np.empty_like(half.maps)  # the former ones may be on their way to a file
         _update(model, h, statistics[h], options, stage)
         half.fsc = maximised.fsc
         _take_spectra(half, 0, maximised.joined[1] if maximised.joined else maximised.spectra[h])
@@ -129,14 +134,23 @@ def class_maximisation(
     switches = MaximisationOptions(
         tau2_fudge=options.tau2_fudge, skip_gridding=options.skip_gridding
     )
-    maximised = maximise_classes(
+    found = maximised_classes(
         _class_sums(volumes.pop(), model, operators, backend), tau2, switches
     )
+    half.maps = np.empty_like(half.maps)  # the former ones may still be on their way to a file
+    # A map is masked on the host while the GPU makes the next one.
+    with ThreadPoolExecutor(MASKING_THREADS) as threads:
+        waiting = []
+        for k, (volume, spectra) in enumerate(found):
+            _take_spectra(half, k, spectra)
+            place = 0, k
+            waiting.append(threads.submit(_take_map, model, place, volume, options, masks, stage))
+            if k >= MASKING_THREADS:
+                waiting[k - MASKING_THREADS].result()
+        for one in waiting:
+            one.result()
     backend.release()
     _update(model, 0, statistics[0], options, stage)
-    for k, (volume, spectra) in enumerate(zip(maximised.maps, maximised.spectra, strict=True)):
-        _take_spectra(half, k, spectra)
-        _take_map(model, (0, k), volume, options, masks, stage)
     if stage.skip_align:
         half.reset_directions(half.pdf_direction.shape[1])
     if stage.one_class:
@@ -172,12 +186,15 @@ def plane_maximisation(
     )
     tau2 = prior_of_planes(half.maps, r_max, model.padding)
     found = maximise_planes(volumes.pop(), tau2, r_max, model.padding, switches)
+    half.maps = np.empty_like(half.maps)  # the former ones may still be on their way to a file
     _update(model, 0, statistics[0], options, stage)
     for k, (image, spectra) in enumerate(zip(found.maps, found.spectra, strict=True)):
         _take_spectra(half, k, spectra)
         if options.center_classes:
             image = centred(image, masks[0], options.offset_range)
         _take_map(model, (0, k), image, options, masks, stage)
+    if stage.one_class:
+        _give_to_all(half)
 
 
 def _backend(

@@ -97,7 +97,7 @@ def write_partial(path: Path, partial: Partial, state_sha256: str) -> None:
         It cannot be written.
     """
     parts, arrays = taken_apart(partial.model, partial.schedule, with_maps=False)
-    arrays |= {f"particles/{name}": column for name, column in partial.run.particles.items()}
+    arrays |= partial.run.named()
     arrays |= {name: getattr(partial, name) for name in ("done", "moved", "taken")}
     arrays |= {f"sums/{place:03d}": one for place, one in enumerate(partial.sums)}
     about = {
@@ -136,18 +136,11 @@ def read_partial(path: Path, saved: Saved, work: str) -> Partial:
     about = _usable(path, saved, work)
     found = read_checked(path, with_arrays=True)
     model, schedule = put_together(about, found.arrays, [half.maps for half in saved.model.halves])
-
-    def group(name: str) -> dict[str, NDArray[np.float64]]:
-        return {
-            key.removeprefix(f"{name}/"): array
-            for key, array in sorted(found.arrays.items())
-            if key.startswith(f"{name}/")
-        }
-
-    run = RunState(group("particles"), about["names_sha256"], about["random"])
+    run = RunState.from_named(found.arrays, about["names_sha256"], about["random"])
+    sums = [found.arrays[name] for name in sorted(found.arrays) if name.startswith("sums/")]
     return Partial(
         about["iteration"], about["work"], model, schedule, run, found.arrays["done"],
-        found.arrays["moved"], found.arrays["taken"], list(group("sums").values()),
+        found.arrays["moved"], found.arrays["taken"], sums,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class Stage:
     one_class : all particles are compared with the first class alone
     seeded : each particle takes part in one class only, drawn at random
     skip_align : poses stay, and classes alone are found
+    reported : files are written, and the expected accuracies found before
     """
 
     is_cc: bool = False
@@ -42,6 +43,7 @@ class Stage:
     one_class: bool = False
     seeded: bool = False
     skip_align: bool = False
+    reported: bool = True
 
 
 def orientation_grid(schedule: BaseSchedule, group: PointGroup) -> OrientationGrid:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from relion_mpi.mstep.running_sums import RunningSums
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
-from relion_mpi.refine.class_references import is_one_map
-from relion_mpi.refine.class_schedule import subset_size
+from relion_mpi.refine.class_schedule import ClassSchedule, subset_size
+from relion_mpi.refine.class_stage import class_stage
 from relion_mpi.refine.maximisation import class_maximisation, maximisation, plane_maximisation
+from relion_mpi.refine.mini_batches import MiniBatches
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.planning import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from relion_mpi.model.state import Model
     from relion_mpi.model.statistics import Statistics
     from relion_mpi.mstep.maximise import Maximised
+    from relion_mpi.refine.class_options import ClassOptions
     from relion_mpi.refine.common_options import CommonOptions
     from relion_mpi.refine.maximisation import Masks
     from relion_mpi.refine.schedule import BaseSchedule
 
 log = logging.getLogger(__name__)
+
+LEAST = 2.0
+"""Particles of a mini-batch from which a class can begin anew."""
 
 
 class Programme(Protocol):
@@ -59,9 +65,28 @@ class Programme(Protocol):
     def say_unfinished(self) -> None:
         """Log what there is to say where the last iteration was not that of `Stage.last`."""
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is kept between iterations, for a state file."""
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` returned in the job that is gone on with."""
+
+
+class NothingKept:
+    """A programme that keeps nothing between iterations."""
+
+    __slots__ = ()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over nothing."""
+
 
 @dataclass(frozen=True, slots=True)
-class AutoRefine:
+class AutoRefine(NothingKept):
     """Two half-sets, finer grids as it goes on, a last iteration that joins the half-sets.
 
     Attributes
@@ -106,7 +131,7 @@ class AutoRefine:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification3D:
+class Classification3D(NothingKept):
     """One set, K classes, fixed grids, a fixed number of iterations.
 
     Attributes
@@ -121,20 +146,8 @@ class Classification3D:
     masks: Masks
 
     def stage(self, iteration: int, schedule: BaseSchedule, *, resumed: bool) -> Stage:
-        """Decide what is special about an iteration; parameters as in `Programme`.
-
-        Classes that begin from one map are parted by a random choice of particles, in the first
-        iteration that is not cross-correlation.
-        """
-        options = self.options
-        from_one = options.K > 1 and is_one_map(options)
-        is_cc = iteration == 1 and options.firstiter_cc
-        return Stage(
-            is_cc=is_cc,
-            one_class=from_one and is_cc,
-            seeded=from_one and iteration == 1 + int(options.firstiter_cc),
-            skip_align=options.skip_align,
-        )
+        """Decide what is special about an iteration; parameters as in `Programme`."""
+        return class_stage(self.options, iteration)
 
     def left_out(self, iteration: int, batches: Sequence[Batch]) -> NDArray[np.bool_]:
         """Leave out a random choice of batches while --fast_subsets lasts."""
@@ -162,7 +175,7 @@ class Classification3D:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification2D:
+class Classification2D(NothingKept):
     """One set, K class averages, fixed grids, a fixed number of iterations.
 
     Attributes
@@ -175,8 +188,8 @@ class Classification2D:
     masks: Masks
 
     def stage(self, iteration: int, schedule: BaseSchedule, *, resumed: bool) -> Stage:
-        """Decide what is special about an iteration: nothing; parameters as in `Programme`."""
-        return Stage(skip_align=self.options.skip_align)
+        """Decide what is special about an iteration; parameters as in `Programme`."""
+        return class_stage(self.options, iteration)
 
     def left_out(self, iteration: int, batches: Sequence[Batch]) -> NDArray[np.bool_]:
         """Leave out nothing."""
@@ -192,8 +205,92 @@ class Classification2D:
         """Say nothing: all iterations are done."""
 
 
+class MiniBatchClassification:
+    """A classification that takes a mini-batch of the particles in an iteration.
+
+    Parameters
+    ----------
+    options
+        Of the run.
+    whole
+        The classification that takes all particles: each iteration is one of its own, of other
+        particles and sums.
+    n_particles
+        Of the run.
+    """
+
+    def __init__(
+        self, options: ClassOptions, whole: Classification3D | Classification2D, n_particles: int
+    ) -> None:
+        self._options, self._whole = options, whole
+        self._mini = MiniBatches.of(options, n_particles)
+        self._sums = RunningSums(options.pad, planar=options.is_planar)
+        self._iteration = 0
+
+    def stage(self, iteration: int, schedule: BaseSchedule, *, resumed: bool) -> Stage:
+        """Decide what is special about an iteration; parameters as in `Programme`."""
+        options, self._iteration = self._options, iteration
+        assert isinstance(schedule, ClassSchedule)
+        limits = options.strict_highres_exp, self._mini.limit_angst(iteration)
+        schedule.highres_limit_angst = max(limits)
+        is_last = iteration >= options.last_iteration
+        stage = self._whole.stage(iteration, schedule, resumed=resumed)
+        return replace(stage, reported=is_last or iteration % options.grad_write_iter == 0)
+
+    def left_out(self, iteration: int, batches: Sequence[Batch]) -> NDArray[np.bool_]:
+        """Leave out all batches but the mini-batch's."""
+        return ~self._mini.chosen(iteration, batches, self._options.random_seed)
+
+    def maximise(
+        self, volumes: list[Any], statistics: list[Statistics], model: Model, stage: Stage
+    ) -> None:
+        """Do the M-step of the running sums; parameters as in `Programme`."""
+        self._sums.add(
+            volumes.pop(), statistics[0], model.current_size // 2,
+            self._mini.replaced(self._iteration),
+        )  # fmt: skip
+        if self._mini.progress(self._iteration) < 1:
+            self._revive(model)
+        rows, running = self._sums.copies()
+        self._whole.maximise([rows], [running], model, stage)
+        if self._options.from_nothing and self._iteration <= self._mini.first:
+            np.maximum(model.halves[0].maps, 0.0, out=model.halves[0].maps)
+
+    def _revive(self, model: Model) -> None:
+        """Let classes that have lost their particles share those of the largest ones.
+
+        Source
+        ------
+        RELION 5's --class_inactivity_threshold, which copies the donor instead.
+        """
+        threshold, maps = self._options.class_inactivity_threshold, model.halves[0].maps
+        weight, fresh = self._sums.class_weight(), self._sums.fresh_weight()
+        share = weight / weight.sum()
+        idle = np.flatnonzero(share < threshold / share.size)
+        # A donor keeps at least the mean share, and gives something worth an average.
+        able = (share * (1 - fresh / np.maximum(weight, 1e-9)) > 1 / share.size) & (fresh >= LEAST)
+        donors = np.flatnonzero(able)
+        donors = donors[np.argsort(-share[donors], kind="stable")]
+        if idle.size:
+            model.halves[0].maps = maps = maps.copy()  # the former ones may be in a record
+        for mine, donor in zip(idle, donors, strict=False):
+            self._sums.part(int(donor), int(mine))
+            maps[mine] = maps[donor]
+
+    def say_unfinished(self) -> None:
+        """Say nothing: all iterations are done."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the running sums."""
+        return self._sums.arrays()
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the running sums."""
+        self._sums.restore(arrays)
+
+
 def programme_of(
-    options: CommonOptions, operators: NDArray[np.float64], masks: Masks
+    options: CommonOptions, operators: NDArray[np.float64], masks: Masks, n_particles: int
 ) -> Programme:
     """Make the programme that options are of.
 
@@ -203,10 +300,15 @@ def programme_of(
         Of the run.
     operators, masks
         See `AutoRefine`.
+    n_particles
+        Of the run.
     """
+    if isinstance(options, RefineOptions):
+        return AutoRefine(options, operators, masks)
+    whole: Classification2D | Classification3D
     if isinstance(options, Class2DOptions):
-        return Classification2D(options, masks)
-    if isinstance(options, Class3DOptions):
-        return Classification3D(options, operators, masks)
-    assert isinstance(options, RefineOptions)
-    return AutoRefine(options, operators, masks)
+        whole = Classification2D(options, masks)
+    else:
+        assert isinstance(options, Class3DOptions)
+        whole = Classification3D(options, operators, masks)
+    return MiniBatchClassification(options, whole, n_particles) if options.grad else whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,11 +28,31 @@ class RunState:
     particles : columns by name, see `relion_mpi.refine.continuing.particle_columns`
     names_sha256 : checksum of the image names
     random : state of the generator
+    programme : what the programme keeps between iterations, by name; not changed in place
     """
 
     particles: Mapping[str, NDArray[Any]]
     names_sha256: str
     random: Mapping[str, Any]
+    programme: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def named(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays by section/name, as files have them."""
+        return {f"particles/{name}": array for name, array in self.particles.items()} | {
+            f"programme/{name}": array for name, array in self.programme.items()
+        }
+
+    @classmethod
+    def from_named(
+        cls, arrays: Mapping[str, NDArray[Any]], names_sha256: str, random: Mapping[str, Any]
+    ) -> RunState:
+        """Make a state of arrays as `named` returned them, among others."""
+
+        def section(name: str) -> dict[str, NDArray[Any]]:
+            begin = f"{name}/"
+            return {k.removeprefix(begin): v for k, v in arrays.items() if k.startswith(begin)}
+
+        return cls(section("particles"), names_sha256, random, section("programme"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,14 +30,33 @@ def _read_cube(path: Path, what: str) -> tuple[NDArray[np.float64], float]:
     if volume.ndim != 3 or len(set(volume.shape)) != 1:
         msg = f"{path}: the {what} has shape {volume.shape}, expected a cube; crop or pad it"
         raise InputError(msg)
-    if volume.shape[0] % 2:
-        msg = f"{path}: the {what} has an odd side of {volume.shape[0]} voxels; pad it to even"
-        raise InputError(msg)
-    bad = int((~np.isfinite(volume)).sum())
-    if bad:
-        msg = f"{path}: the {what} has {bad} voxels that are NaN or infinite; make it anew"
-        raise InputError(msg)
+    check_grid(volume, path, what)
     return volume.astype(np.float64), pixel_size
+
+
+def check_grid(values: NDArray[np.floating[Any]], path: Path, what: str) -> None:
+    """Refuse an odd side, and values that are not finite.
+
+    Parameters
+    ----------
+    values : float (n,) * ndim
+    path, what
+        For the message.
+
+    Raises
+    ------
+    InputError
+        For the first of them.
+    """
+    if values.shape[-1] % 2:
+        kind = "voxels" if values.ndim == 3 else "pixels"
+        msg = f"{path}: the {what} has an odd side of {values.shape[-1]} {kind}; pad it to even"
+        raise InputError(msg)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        kind = "voxels" if values.ndim == 3 else "pixels"
+        msg = f"{path}: the {what} has {bad} {kind} that are NaN or infinite; make it anew"
+        raise InputError(msg)
 
 
 def load_reference(
@@ -65,10 +84,49 @@ def load_reference(
     """
     path = path or options.ref
     volume, header_pixel = _read_cube(path, "reference")
-    if not np.ptp(volume) > 0:
-        msg = f"{path}: all voxels of the reference are {volume.flat[0]:g}; give a real map"
+    return on_model_grid(
+        volume, header_pixel, path, options.ref_angpix, box_size, pixel_size_angst
+    )
+
+
+def on_model_grid(
+    values: NDArray[np.float64],
+    header_pixel_angst: float,
+    path: Path,
+    asked_pixel_angst: float,
+    box_size: int,
+    pixel_size_angst: float,
+) -> NDArray[np.float64]:
+    """Bring a reference to the pixel and box size of the model.
+
+    Parameters
+    ----------
+    values : float64 (n,) * ndim
+        A volume or an image.
+    header_pixel_angst
+        Pixel size of the file's header, Angstrom; 0 where there is none.
+    path
+        For messages.
+    asked_pixel_angst
+        --ref_angpix; not positive for the header's.
+    box_size, pixel_size_angst
+        Of the model.
+
+    Returns
+    -------
+    float64 (box_size,) * ndim
+
+    Raises
+    ------
+    InputError
+        All values are the same, or no pixel size is known.
+    """
+    kind = "voxels" if values.ndim == 3 else "pixels"
+    if not np.ptp(values) > 0:
+        what = "map" if values.ndim == 3 else "image"
+        msg = f"{path}: all {kind} of the reference are {values.flat[0]:g}; give a real {what}"
         raise InputError(msg)
-    own_pixel = options.ref_angpix if options.ref_angpix > 0 else header_pixel
+    own_pixel = asked_pixel_angst if asked_pixel_angst > 0 else header_pixel_angst
     if not own_pixel > 0:
         msg = (
             f"{path}: the header gives no pixel size; say it with --ref_angpix, or set it "
@@ -80,16 +138,16 @@ def load_reference(
             "%s has a pixel size of %.4g A, the particles %.4g A: it is resampled",
             path, own_pixel, pixel_size_angst,
         )  # fmt: skip
-        # The projection of a map is a sum over voxels: keep it when voxels change.
-        volume = resample(volume, own_pixel, box_size, pixel_size_angst).astype(np.float64)
-        volume *= pixel_size_angst / own_pixel
-    elif volume.shape[0] != box_size:
+        values = resample(values, own_pixel, box_size, pixel_size_angst).astype(np.float64)
+        if values.ndim == 3:  # a projection is a sum over voxels: keep it when voxels change
+            values *= pixel_size_angst / own_pixel
+    elif values.shape[0] != box_size:
         log.warning(
-            "%s has a box of %d voxels, the particles %d: it is cropped or padded",
-            path, volume.shape[0], box_size,
+            "%s has a box of %d %s, the particles %d: it is cropped or padded",
+            path, values.shape[0], kind, box_size,
         )  # fmt: skip
-        volume = windowed(volume, box_size).astype(np.float64)
-    return volume
+        values = windowed(values, box_size).astype(np.float64)
+    return values
 
 
 def load_mask(path: Path, box_size: int, pixel_size_angst: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from relion_mpi.core.progress import Progress
 from relion_mpi.core.timing import Stopwatch
 from relion_mpi.dataset.particles import particles_blocks
 from relion_mpi.dataset.quarantine import Quarantine
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.continuing import particle_columns, set_columns
 from relion_mpi.refine.ending import EndAsked
 from relion_mpi.refine.expectation_step import ExpectationStep
@@ -73,8 +74,9 @@ class Refinement:
         self.group, self.images, self._start = start.group, start.images, start
         self.model, self.schedule = start.model, start.schedule
         self.programme = programme_of(
-            start.options, start.group.operators, (start.solvent, start.inner)
-        )
+            start.options, start.group.operators, (start.solvent, start.inner),
+            start.particles.n_particles,
+        )  # fmt: skip
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.stop = stop or (lambda: False)
         self.iteration = 0
@@ -104,6 +106,7 @@ class Refinement:
         self._random.bit_generator.state = run.random
         self.quarantine.flags[:] = run.particles["left_out"]
         set_columns(self.particles, run.particles)
+        self.programme.restore(run.programme)
 
     def run(self) -> None:
         """Do all iterations, and write their files.
@@ -117,7 +120,7 @@ class Refinement:
         self._set_up_workers()
         if self.last_optimiser is None:
             self._estimate_noise()
-            if self.model.is_planar:
+            if isinstance(self.options, Class2DOptions) and not self.options.has_references:
                 self._make_first_averages()
             start_spectra(self.model, self.schedule, self.options)
             self._submit(self.iteration, self._orientations())
@@ -182,7 +185,7 @@ class Refinement:
                 for h, half in enumerate(model.halves)
             }
             self.crew.begin(LoadReferences(self._plan(self._orientations(), stage)), maps)
-        if partial is None and not (stage.is_cc or stage.skip_align):
+        if partial is None and stage.reported and not (stage.is_cc or stage.skip_align):
             with self.watch.span("accuracy"):
                 estimate_accuracy(self.crew, model, self.particles, self.batches)
         if self.iteration > 1 and not stage.last and partial is None:
@@ -271,7 +274,9 @@ class Refinement:
 
     def _run_state(self) -> RunState:
         columns = particle_columns(self.particles) | {"left_out": self.quarantine.flags.copy()}
-        return RunState(columns, self._names_sha256, self._random.bit_generator.state)
+        return RunState(
+            columns, self._names_sha256, self._random.bit_generator.state, self.programme.arrays()
+        )
 
     def _count_particles(self) -> None:
         """Count the particles of each group that are not left out."""
@@ -303,8 +308,9 @@ class Refinement:
             model.current_resolution = found
         else:
             schedule.note_resolution(model.current_resolution, model.current_resolution)
-        with self.watch.span("write"):
-            self._submit(None if stage.last else self.iteration, orientations, maximised)
+        if stage.reported:
+            with self.watch.span("write"):
+                self._submit(None if stage.last else self.iteration, orientations, maximised)
         self.watch.add("total", time.perf_counter() - began)
         self.table.line(
             self.iteration, model, schedule, statistics, self.watch.as_dict(), self._timings
@@ -321,7 +327,7 @@ class Refinement:
             root=self.options.o,
             iteration=iteration,
             options=self.options,
-            model=copy.deepcopy(self.model),
+            model=self.model.snapshot(),
             schedule=copy.deepcopy(self.schedule),
             orientations=orientations,
             tables=particles_blocks(self.particles, half_sets=len(self.model.halves) > 1),

@@ -1,4 +1,4 @@
-"""A command line of relion_refine, turned into options of a refinement or classification."""
+"""A command line of relion_refine, turned into options of the command that it is of."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.options import declarations, from_namespace, option
+from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.class_references import is_of_images
+from relion_mpi.refine.initial_model_options import InitialModelOptions
 from relion_mpi.refine.options import RefineOptions
-from relion_mpi.refine.relion_options import ROWS, Fate, Row
+from relion_mpi.refine.relion_options import ROWS
+from relion_mpi.refine.relion_row import CLASS2D, CLASS3D, INITIAL, REFINE3D, Fate, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from relion_mpi.refine.common_options import CommonOptions
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +34,20 @@ _GROUPS = {
     Fate.NO_EFFECT: "Accepted, without effect here",
     Fate.REFUSED: "Refused: see docs/options.md",
 }
-_PROGRAMMES: dict[str, type[Any]] = {"class3d": Class3DOptions, "refine3d": RefineOptions}
-# Where both have an option, auto-refine's declaration counts for the line.
-_DECLARED = {name: said for cls in _PROGRAMMES.values() for name, said in declarations(cls).items()}
+PROGRAMMES: dict[str, type[Any]] = {
+    INITIAL: InitialModelOptions, CLASS2D: Class2DOptions, CLASS3D: Class3DOptions,
+    REFINE3D: RefineOptions,
+}  # fmt: skip
+"""Options of each command whose lines are taken; of an option of several the last one declares."""
+ITERATIONS = 50
+"""RELION's number of iterations over all particles where a line does not say."""
+_DECLARED = {name: said for cls in PROGRAMMES.values() for name, said in declarations(cls).items()}
 _DEFAULTS = {
-    field.name: field.default for cls in _PROGRAMMES.values() for field in dataclasses.fields(cls)
+    field.name: field.default for cls in PROGRAMMES.values() for field in dataclasses.fields(cls)
 }
 _KINDS = {
     name: kind
-    for cls in _PROGRAMMES.values()
+    for cls in PROGRAMMES.values()
     for name, kind in typing.get_type_hints(cls, localns={"Path": Path}).items()
 }
 
@@ -78,19 +89,32 @@ def _field(row: Row) -> tuple[str, Any, Any]:
     name, group = _name(row), _GROUPS[Fate.HONOURED if row.is_honoured else row.fate]
     said = _DECLARED.get(name) if row.is_honoured else None
     if said is None:
-        is_flag = isinstance(row.default, bool)
-        default = False if is_flag else None
-        kind = bool if is_flag else str | None
-        hidden = row.fate is Fate.REFUSED
-        said_of_it = option(default, help=row.note, flag=row.flag, group=group, hidden=hidden)
-        return name, kind, said_of_it
+        return name, *_undeclared(row, group)
     given = {field.name: getattr(said, field.name) for field in dataclasses.fields(said)}
-    note = row.note if row.fate is Fate.HONOURED else ""
-    given |= {"help": note or said.help, "group": group}
+    given |= {"help": _help(row) or said.help, "group": group}
     if row.automatic is not None or row.default is None:
         given["minimum"] = None
     kind = _KINDS[name] if row.default is not None else _KINDS[name] | None
     return name, kind, option(row.default, **given)
+
+
+def _help(row: Row) -> str:
+    """Return what a row says of an option where it is honoured, which may be nothing."""
+    cases = [(row.fate, row.note), *row.elsewhere.values()]
+    return next((note for fate, note in cases if fate is Fate.HONOURED), "")
+
+
+def _undeclared(row: Row, group: str) -> tuple[Any, Any]:
+    """Make kind and field of a row that is no option of any command."""
+    if row.is_honoured and row.default is not None:
+        least = 0 if type(row.default) is int else None
+        said = option(row.default, help=row.note, flag=row.flag, group=group, minimum=least)
+        return type(row.default), said
+    is_flag = isinstance(row.default, bool)
+    hidden = row.fate is Fate.REFUSED
+    default = False if is_flag else None
+    said = option(default, help=row.note, flag=row.flag, group=group, hidden=hidden)
+    return bool if is_flag else str | None, said
 
 
 def _own_field(name: str) -> tuple[str, Any, Any]:
@@ -109,7 +133,33 @@ LineOptions: type[Any] = dataclasses.make_dataclass(
 """Options of relion_refine as it declares them, and those of relion-mpi."""
 
 
-def translate(line: Any) -> RefineOptions | Class3DOptions:
+def command_of(line: Any) -> str:
+    """Tell of which command a line is: which options are there decides, as in RELION.
+
+    Parameters
+    ----------
+    line
+        A `LineOptions`.
+
+    Returns
+    -------
+    str
+        One of `relion_mpi.refine.relion_row.COMMANDS`.
+
+    Raises
+    ------
+    InputError
+        A list of references cannot be read.
+    """
+    if line.auto_refine:
+        return REFINE3D
+    if line.denovo_3dref:
+        return INITIAL
+    has_none = line.ref in (None, Path("None"))
+    return CLASS2D if has_none or is_of_images(line.ref) else CLASS3D
+
+
+def translate(line: Any) -> CommonOptions:
     """Make the options of a run, with RELION's defaults where the line says nothing.
 
     Parameters
@@ -119,34 +169,55 @@ def translate(line: Any) -> RefineOptions | Class3DOptions:
 
     Returns
     -------
-    RefineOptions or Class3DOptions
-        What the line asks for.
+    CommonOptions
+        Those of the command that the line is of.
 
     Raises
     ------
     InputError
         The line asks for what is not there: the option is named, with the reason.
     """
-    _refuse_other_programs(line)
+    command = command_of(line)
     refused = {
         row: note
         for row in ROWS.values()
-        for fate, note in [row.in_line(_command(line))]
+        for fate, note in [row.in_line(command)]
         if fate is Fate.REFUSED and _asks(line, row)
     }
     if refused:
         raise InputError(_reasons(refused))
-    cls = _PROGRAMMES[_command(line)]
-    if cls is RefineOptions and not line.split_random_halves:
+    if command == REFINE3D and not line.split_random_halves:
         msg = "--auto_refine refines two half-sets apart: add --split_random_halves"
         raise InputError(msg)
-    values = {name: _value(line, name) for name in declarations(cls)}
-    if values["tau2_fudge"] is not None and values["tau2_fudge"] <= 0:
-        values["tau2_fudge"] = None
+    if command == INITIAL and not (line.grad or line.sgd):
+        msg = "--denovo_3dref makes an initial model of mini-batches: add --grad"
+        raise InputError(f"{msg} (--sgd in lines of RELION 3.1)")
+    cls = PROGRAMMES[command]
+    values = {name: _value(line, name, command) for name in declarations(cls)}
+    if line.iter is None and command in (CLASS3D, CLASS2D) and not line.grad:
+        values["iter"] = ITERATIONS
+    if line.sgd and command != REFINE3D:
+        values |= _of_sgd(line)
     optional = _may_be_none(cls)
     said = {k: value for k, value in values.items() if value is not None or k in optional}
-    found: RefineOptions | Class3DOptions = from_namespace(cls, argparse.Namespace(**said))
+    found: CommonOptions = from_namespace(cls, argparse.Namespace(**said))
     return found
+
+
+def _of_sgd(line: Any) -> dict[str, Any]:
+    """Return options of mini-batches for RELION 3.1's schedule."""
+    counts = line.sgd_ini_iter, line.sgd_inbetween_iter, line.sgd_fin_iter
+    total = sum(counts)
+    if total == 0:
+        msg = "--sgd: found no iterations, expected some in one of --sgd_ini_iter, "
+        raise InputError(msg + "--sgd_inbetween_iter and --sgd_fin_iter; give or leave out these")
+    return {
+        "grad": True, "iter": total,
+        "grad_ini_frac": counts[0] / total, "grad_fin_frac": counts[2] / total,
+        "grad_ini_resol": line.sgd_ini_resol, "grad_fin_resol": line.sgd_fin_resol,
+        "grad_ini_subset": line.sgd_ini_subset, "grad_fin_subset": line.sgd_fin_subset,
+        "grad_write_iter": line.sgd_write_iter,
+    }  # fmt: skip
 
 
 def say_what_has_no_effect(line: Any) -> None:
@@ -157,14 +228,17 @@ def say_what_has_no_effect(line: Any) -> None:
     line
         A `LineOptions`.
     """
-    command = _command(line)
+    command = command_of(line)
     idle = [
         row.flag
         for row in ROWS.values()
         if row.in_line(command)[0] is Fate.NO_EFFECT and _is_given(line, row)
     ]
     if idle:
-        log.info("Without effect here (docs/options.md has the reasons): %s", ", ".join(idle))
+        log.info(
+            "Without effect in a line of %s (docs/options.md has the reasons): %s",
+            command, ", ".join(idle),
+        )  # fmt: skip
 
 
 def _is_given(line: Any, row: Row) -> bool:
@@ -178,29 +252,8 @@ def _may_be_none(cls: type[Any]) -> set[str]:
     return {field.name for field in dataclasses.fields(cls) if field.default is None}
 
 
-def _command(line: Any) -> str:
-    return "refine3d" if line.auto_refine else "class3d"
-
-
-def _refuse_other_programs(line: Any) -> None:
-    """Refuse by name what is another program; single options would be misleading then."""
-    if line.auto_refine:
-        return
-    if line.denovo_3dref or line.sgd:
-        program = "an initial model"
-    elif line.ref in (None, Path("None")) or line.ref.suffix == ".mrcs":
-        program = "2D classification (no --auto_refine, no map as --ref)"
-    else:
-        return
-    raise InputError(
-        f"this is a line for {program}, and lines are taken for auto-refine and 3D classification "
-        "only: run it with relion_refine (2D classification also with relion-mpi class2d and its "
-        "options), or add --auto_refine --split_random_halves"
-    )
-
-
 def _asks(line: Any, row: Row) -> bool:
-    """Whether a refused option is there with another value than its default."""
+    """Whether an option is there with another value than its default."""
     given = getattr(line, _name(row))
     if given is None or given is False:
         return False
@@ -224,11 +277,11 @@ def _reasons(rows: Mapping[Row, str]) -> str:
     return "; ".join(f"{', '.join(names)}: {note}" for note, names in flags.items())
 
 
-def _value(line: Any, name: str) -> Any:
-    """Return what the line says of a field of the options."""
+def _value(line: Any, name: str, command: str) -> Any:
+    """Return what the line says of a field of the options of a command; None: nothing."""
     value = getattr(line, name)
     row = ROWS.get(_DECLARED[name].flag)
-    if row is not None and row.automatic is not None and value <= 0:
-        return row.automatic
+    if row is not None and row.automatic is not None and (value is None or value <= 0):
+        return row.automatic.get(command)
     # RELION writes None for "no file".
     return None if value == Path("None") else value

@@ -1,70 +1,25 @@
 """Every option of relion_refine (3.1 to 5), and what becomes of it here: one row each.
 
-Lines of auto-refine and of 3D classification are taken; an option may be of one of them only.
+A line is one of a command, which decides what becomes of an option.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from relion_mpi.refine.relion_row import CLASS2D, CLASS3D, INITIAL, REFINE3D, Case, Fate, Row
 
-class Fate(StrEnum):
-    """What becomes of an option."""
-
-    HONOURED = "honoured"
-    NO_EFFECT = "no effect"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One option of relion_refine.
-
-    Attributes
-    ----------
-    flag
-        Its name.
-    fate
-        What becomes of it.
-    default
-        What holds without it: a bool for an option that takes no value; None: nothing. A refused
-        option is let pass with its default.
-    note
-        The reason; for an honoured option only what its own help does not say.
-    automatic
-        Value in place of one that is not positive, by which RELION says "choose".
-    instead
-        Row of which this is another spelling.
-    classes, class_note
-        Fate and reason in a line of 3D classification, where they are others.
-    """
-
-    flag: str
-    fate: Fate
-    default: bool | float | str | None
-    note: str = ""
-    automatic: float | None = None
-    instead: str = ""
-    classes: Fate | None = None
-    class_note: str = ""
-
-    def in_line(self, command: str) -> tuple[Fate, str]:
-        """Return fate and reason in a line of a command, "refine3d" or "class3d"."""
-        if command == "class3d" and self.classes is not None:
-            return self.classes, self.class_note
-        return self.fate, self.note
-
-    @property
-    def is_honoured(self) -> bool:
-        """Whether lines of either kind take its value."""
-        return Fate.HONOURED in (self.fate, self.classes)
-
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CLASSES = "it is for classification: leave it out"
-_2D = "it is for 2D classification, see relion-mpi class2d: leave it out"
+_2D = "it is for 2D classification: leave it out"
+_3D = "it is for 3D classification: leave it out"
 _AUTO = "it is for auto-refine"
-_GRADIENT = "gradient descent and initial models are not there: run this line with relion_refine"
+_MADE_UP = "the first volumes are made up"
+_ALL = "auto-refine has no mini-batches: leave it out"
+_FADING = "mini-batches are expectation-maximisation on fading sums here, not steps of a gradient"
+_MASKED = "averages are masked to --particle_diameter: leave it out"
 _HELIX = "helices are not refined: run this line with relion_refine"
 _TOMO = "tomograms and subtomograms are not refined: run this line with relion_refine"
 _BODIES = "multi-body refinement is not there: run this line with relion_refine"
@@ -82,50 +37,127 @@ _DISC = "every rank reads its own particles, ahead of its work; see --preread_im
 _SCRATCH = "particles are read where they are, and kept in memory as far as they fit"
 
 
+def _in(fate: Fate, note: str, *commands: str) -> dict[str, Case]:
+    """Give an option another fate in lines of some commands."""
+    return dict.fromkeys(commands, (fate, note))
+
+
 def _of_auto_refine(flag: str, default: float | bool) -> Row:
     """Make the row of an option that changes nothing in classification."""
-    return Row(flag, Fate.HONOURED, default, classes=Fate.NO_EFFECT, class_note=_AUTO)
+    idle = _in(Fate.NO_EFFECT, _AUTO, CLASS3D, CLASS2D, INITIAL)
+    return Row(flag, Fate.HONOURED, default, elsewhere=idle)
 
+
+def _of_classes(
+    flag: str, default: float | bool | None, note: str = "",
+    automatic: Mapping[str, float] | None = None, reason: str = _CLASSES,
+) -> Row:  # fmt: skip
+    """Make the row of an option that auto-refine does not have."""
+    refused = _in(Fate.REFUSED, reason, REFINE3D)
+    return Row(flag, Fate.HONOURED, default, note, refused, automatic)
+
+
+def _of_mini_batches(
+    flag: str, default: float | bool, note: str = "", *, automatic: bool = False
+) -> Row:
+    """Make the row of an option of mini-batches."""
+    return _of_classes(flag, default, note, {} if automatic else None, _ALL)
+
+
+_MINI_BATCHES = (
+    _of_mini_batches("--grad", False),
+    _of_mini_batches("--grad_ini_frac", 0.3),
+    _of_mini_batches("--grad_fin_frac", 0.2),
+    _of_mini_batches("--grad_ini_subset", -1),
+    _of_mini_batches("--grad_fin_subset", -1),
+    _of_mini_batches("--grad_ini_resol", -1.0, automatic=True),
+    _of_mini_batches("--grad_fin_resol", -1.0, automatic=True),
+    _of_mini_batches("--grad_write_iter", 10),
+    _of_mini_batches("--class_inactivity_threshold", 0.0),
+    _of_mini_batches("--sgd", False, "Mini-batches, in the words of RELION 3.1"),
+    _of_mini_batches(
+        "--sgd_ini_iter", 50, "With --sgd: first iterations; --iter is the sum of the three, and "
+        "--grad_ini_frac their share",
+    ),
+    _of_mini_batches("--sgd_inbetween_iter", 200, "With --sgd: iterations between these"),
+    _of_mini_batches(
+        "--sgd_fin_iter", 50, "With --sgd: last iterations; --grad_fin_frac is their share"
+    ),
+    _of_mini_batches("--sgd_ini_resol", 35.0, "With --sgd: --grad_ini_resol"),
+    _of_mini_batches("--sgd_fin_resol", 15.0, "With --sgd: --grad_fin_resol"),
+    _of_mini_batches("--sgd_ini_subset", 100, "With --sgd: --grad_ini_subset"),
+    _of_mini_batches("--sgd_fin_subset", 500, "With --sgd: --grad_fin_subset"),
+    _of_mini_batches("--sgd_write_iter", 1, "With --sgd: --grad_write_iter"),
+)  # fmt: skip
 
 _HONOURED = (
     Row("--i", Fate.HONOURED, None),
     Row("--continue", Fate.HONOURED, None),
     Row("--o", Fate.HONOURED, None),
-    Row("--ref", Fate.HONOURED, None),
-    Row("--auto_refine", Fate.HONOURED, False, "Auto-refine; without it 3D classification"),
+    Row(
+        "--ref", Fate.HONOURED, None, "Initial references: a map or several; in 2D classification "
+        "images, or none",
+        _in(Fate.REFUSED, "an initial model begins without a reference: leave it out", INITIAL),
+    ),
+    Row("--auto_refine", Fate.HONOURED, False, "Auto-refine; without it classification"),
     Row(
         "--split_random_halves", Fate.HONOURED, False,
-        "Needed by auto-refine: half-sets are always kept apart", classes=Fate.REFUSED,
-        class_note="classes are made of all particles together: leave it out",
+        "Needed by auto-refine: half-sets are always kept apart",
+        _in(Fate.REFUSED, "classes are made of all particles together: leave it out",
+            CLASS3D, CLASS2D, INITIAL),
     ),
     Row(
-        "--K", Fate.REFUSED, 1, _CLASSES, classes=Fate.HONOURED,
+        "--denovo_3dref", Fate.HONOURED, False, "An initial model; needs --grad or --sgd",
+        _in(Fate.REFUSED, "an initial model is no auto-refine: leave one of the two out", REFINE3D),
     ),
-    Row("--iter", Fate.NO_EFFECT, 50, "auto-refine ends by itself, or at --auto_iter_max",
-        classes=Fate.HONOURED),
-    Row("--sigma_ang", Fate.REFUSED, -1.0, _CLASSES, classes=Fate.HONOURED),
-    Row("--skip_align", Fate.REFUSED, False, _CLASSES, classes=Fate.HONOURED),
-    Row("--fast_subsets", Fate.REFUSED, False, _CLASSES, classes=Fate.HONOURED),
-    Row("--strict_highres_exp", Fate.REFUSED, -1.0, _CLASSES, classes=Fate.HONOURED),
+    _of_classes("--K", 1),
+    Row(
+        "--iter", Fate.HONOURED, None,
+        "Number of iterations; 50 without it, with --grad or for an initial model 200",
+        _in(Fate.NO_EFFECT, "auto-refine ends by itself, or at --auto_iter_max", REFINE3D),
+    ),
+    Row("--sigma_ang", Fate.REFUSED, -1.0, _3D, _in(Fate.HONOURED, "", CLASS3D)),
+    Row(
+        "--skip_align", Fate.HONOURED, False, "",
+        _in(Fate.REFUSED, _CLASSES, REFINE3D)
+        | _in(Fate.REFUSED, "an initial model has no poses to keep: leave it out", INITIAL),
+    ),
+    Row("--fast_subsets", Fate.REFUSED, False, _3D, _in(Fate.HONOURED, "", CLASS3D)),
+    _of_classes("--strict_highres_exp", -1.0),
+    Row("--center_classes", Fate.REFUSED, False, _2D, _in(Fate.HONOURED, "", CLASS2D)),
+    Row(
+        "--psi_step", Fate.REFUSED, -1.0, _PSI,
+        _in(Fate.HONOURED, "Coarse in-plane step; not positive: 10", CLASS2D), {CLASS2D: 10.0},
+    ),
     Row(
         "--ini_high", Fate.HONOURED, -1.0,
-        "Low-pass the initial reference to this; not positive: not at all", automatic=0.0,
+        "Low-pass the initial references to this; not positive: not at all, an initial model to 35",
+        automatic={REFINE3D: 0.0, CLASS3D: 0.0},
     ),
-    Row("--ref_angpix", Fate.HONOURED, -1.0),
-    Row("--firstiter_cc", Fate.HONOURED, False),
-    Row("--sym", Fate.HONOURED, "c1"),
+    Row(
+        "--ref_angpix", Fate.HONOURED, -1.0, "",
+        _in(Fate.NO_EFFECT, "there is no reference", INITIAL),
+    ),
+    Row("--firstiter_cc", Fate.HONOURED, False, "", _in(Fate.NO_EFFECT, _MADE_UP, INITIAL)),
+    Row(
+        "--sym", Fate.HONOURED, "c1", "",
+        _in(Fate.NO_EFFECT, "there is no symmetry in the plane", CLASS2D),
+    ),
     Row("--particle_diameter", Fate.HONOURED, -1.0),
     Row("--maskedge", Fate.HONOURED, 5.0),
     Row("--zero_mask", Fate.HONOURED, False),
     Row("--flatten_solvent", Fate.HONOURED, False),
-    Row("--solvent_mask", Fate.HONOURED, None),
-    Row("--solvent_mask2", Fate.HONOURED, None),
+    Row("--solvent_mask", Fate.HONOURED, None, "", _in(Fate.REFUSED, _MASKED, CLASS2D)),
+    Row("--solvent_mask2", Fate.HONOURED, None, "", _in(Fate.REFUSED, _MASKED, CLASS2D)),
     _of_auto_refine("--solvent_correct_fsc", False),
     Row("--ctf", Fate.HONOURED, False),
     Row("--ctf_intact_first_peak", Fate.HONOURED, False),
     Row("--ctf_phase_flipped", Fate.HONOURED, False),
     Row("--only_flip_phases", Fate.HONOURED, False),
-    Row("--healpix_order", Fate.HONOURED, 2),
+    Row(
+        "--healpix_order", Fate.HONOURED, 2, "",
+        _in(Fate.NO_EFFECT, "--psi_step is the step in the plane", CLASS2D),
+    ),
     _of_auto_refine("--auto_local_healpix_order", 4),
     Row("--oversampling", Fate.HONOURED, 1),
     Row("--offset_range", Fate.HONOURED, 6.0),
@@ -136,7 +168,8 @@ _HONOURED = (
     _of_auto_refine("--auto_resol_angles", False),
     Row(
         "--tau2_fudge", Fate.HONOURED, None,
-        "Regularisation parameter T; not positive, or not there: 1, in classification 4",
+        "Regularisation parameter T; not positive, or not there: 1, in 2D classification 2, in 3D "
+        "and for an initial model 4", automatic={},
     ),
     Row("--norm", Fate.HONOURED, False),
     Row("--no_norm", Fate.HONOURED, False, "Turns --norm off", instead="--norm"),
@@ -168,6 +201,16 @@ _HONOURED = (
     ),
     Row("--pipeline_control", Fate.HONOURED, None),
 )  # fmt: skip
+
+
+def _idle_in_mini_batches(note: str, **defaults: bool | str) -> tuple[Row, ...]:
+    """Make rows of options of mini-batches without effect, all with one reason."""
+    refused = _in(Fate.REFUSED, _ALL, REFINE3D)
+    return tuple(
+        Row(f"--{name}", Fate.NO_EFFECT, default, note, refused)
+        for name, default in defaults.items()
+    )
+
 
 _NO_EFFECT = (
     Row("--pool", Fate.NO_EFFECT, "1", _BATCHES),
@@ -207,6 +250,24 @@ _NO_EFFECT = (
         "expected accuracies are always those of the image size that is used",
     ),
     Row("--sequential_halves_recons", Fate.NO_EFFECT, False, "it only saves memory in RELION"),
+    *_idle_in_mini_batches(
+        _FADING, grad_stepsize="-1", grad_stepsize_scheme="", mu="0.9", sgd_stepsize="0.5",
+        stochastic_em=False,
+    ),
+    *_idle_in_mini_batches("the last iteration always takes all particles", grad_em_iters="0"),
+    *_idle_in_mini_batches("signal powers are taken as they are found", grad_min_resol="20"),
+    *_idle_in_mini_batches("T is --tau2_fudge in all iterations", tau2_fudge_scheme=""),
+    *_idle_in_mini_batches(
+        "the noise is taken as it is found", sgd_sigma2fudge_initial="8",
+        sgd_sigma2fudge_halflife="-1",
+    ),
+    *_idle_in_mini_batches("classes are not annealed", sgd_skip_anneal=False),
+    *_idle_in_mini_batches(f"{_MADE_UP} in any case", no_init_blobs=False),
+    Row(
+        "--auto_sampling", Fate.REFUSED, False,
+        "it is for initial models: leave it out",
+        _in(Fate.NO_EFFECT, "grids always follow the resolution", INITIAL),
+    ),
 )  # fmt: skip
 
 
@@ -220,9 +281,6 @@ def _refused(note: str, **defaults: bool | str | None) -> tuple[Row, ...]:
 
 _REFUSED = (
     *_refused(_FORCE, force_converge=False),
-    *_refused(
-        _2D, center_classes=False, auto_sampling=False, class_inactivity_threshold="0",
-    ),
     *_refused(
         _HELIX, helix=False, ignore_helical_symmetry=False, helical_nr_asu="1",
         helical_offset_step="-1", helical_twist_initial="0", helical_twist_min="0",
@@ -244,22 +302,13 @@ _REFUSED = (
     ),
     *_refused(_BLUSH, blush=False, blush_skip_spectral_trailing=False),
     *_refused(
-        _GRADIENT, denovo_3dref=False, sgd=False, stochastic_em=False, sgd_ini_iter="50",
-        sgd_fin_iter="50", sgd_inbetween_iter="200", sgd_ini_resol="35", sgd_fin_resol="15",
-        sgd_ini_subset="100", sgd_fin_subset="500", mu="0.9", sgd_stepsize="0.5",
-        sgd_sigma2fudge_initial="8", sgd_sigma2fudge_halflife="-1", sgd_skip_anneal=False,
-        sgd_write_iter="1", grad=False, grad_em_iters="0", grad_ini_frac="0.3",
-        grad_fin_frac="0.2", grad_min_resol="20", grad_ini_resol="-1", grad_fin_resol="-1",
-        grad_ini_subset="-1", grad_fin_subset="-1", grad_stepsize="-1",
-        grad_stepsize_scheme="", grad_write_iter="10", tau2_fudge_scheme="",
-        no_init_blobs=False, som=False, som_ini_nodes="2", som_connectivity="5",
+        _NOT_THERE, som=False, som_ini_nodes="2", som_connectivity="5",
         som_inactivity_threshold="0.01", som_neighbour_pull="0.2",
     ),
     *_refused(
         _PRIOR, sigma_rot="-1", sigma_tilt="-1", sigma_psi="-1", sigma_off="-1",
         relax_sym="", limit_tilt="-91", only_sample_tilt=False,
     ),
-    *_refused(_PSI, psi_step="-1"),
     *_refused(
         _SPLIT, join_random_halves=False, always_join_random_halves=False, use_all_data=False
     ),
@@ -290,4 +339,6 @@ _REFUSED = (
     *_refused(_PRINTS, print_metadata_labels=False, print_symmetry_ops=False, version=False),
 )  # fmt: skip
 
-ROWS: dict[str, Row] = {row.flag: row for row in (*_HONOURED, *_NO_EFFECT, *_REFUSED)}
+ROWS: dict[str, Row] = {
+    row.flag: row for row in (*_HONOURED, *_MINI_BATCHES, *_NO_EFFECT, *_REFUSED)
+}

@@ -23,8 +23,14 @@ from relion_mpi.mstep.spectra import reference_tau2
 from relion_mpi.refine.batch_size import batch_size_for
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.class_options import ClassOptions
 from relion_mpi.refine.class_references import load_references, with_classes
-from relion_mpi.refine.class_schedule import NO_ORDER, ClassSchedule, PlanarSchedule
+from relion_mpi.refine.class_schedule import (
+    NO_ORDER,
+    ClassSchedule,
+    InitialSchedule,
+    PlanarSchedule,
+)
 from relion_mpi.refine.continuing import names_sha256, restore_particles, saved_to_continue
 from relion_mpi.refine.fit_checks import (
     check_combination,
@@ -34,6 +40,8 @@ from relion_mpi.refine.fit_checks import (
 from relion_mpi.refine.gpu_fit import GpuFit, fit
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.gpu_report import say_fit
+from relion_mpi.refine.initial_model_options import InitialModelOptions
+from relion_mpi.refine.mini_batches import MiniBatches
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.planning import orientation_grid
 from relion_mpi.refine.reference import load_reference, solvent_masks
@@ -52,6 +60,11 @@ if TYPE_CHECKING:
     from relion_mpi.refine.common_options import CommonOptions
 
 log = logging.getLogger(__name__)
+
+MOST_PLANAR, MOST = 5, 100
+"""Coarse samples of a particle that are kept for each class, images or volumes, in mini-batches."""
+BATCHES_OF_MINI = 4
+"""Batches that the smallest mini-batch has, so that several ranks have work."""
 
 
 @dataclass(slots=True)
@@ -122,7 +135,7 @@ def make_start(options: CommonOptions, rooms: Sequence[Room] = ()) -> Start:
         log.info("--random_seed %d was drawn", options.random_seed)
     check_combination(options)
     check_output_root(options.o)
-    if isinstance(options, Class3DOptions):
+    if isinstance(options, ClassOptions):
         options = with_classes(options)
     saved = None if options.continue_ is None else saved_to_continue(options)
     group = point_group(options.sym)
@@ -136,9 +149,7 @@ def make_start(options: CommonOptions, rooms: Sequence[Room] = ()) -> Start:
         restore_particles(particles, saved)
         model, schedule = saved.model, saved.schedule
     solvent, inner = solvent_masks(options, box_size, pixel_size, options.particle_diameter)
-    size = options.batch or batch_size_for(
-        particles.n_particles, box_size, on_gpu=options.gpu is not None
-    )
+    size = options.batch or _batch_size(options, particles.n_particles, box_size)
     gpu = _fitted_to_gpu(options, particles, model, size, rooms)
     if gpu is not None:
         size = gpu.job.batch_size
@@ -146,6 +157,14 @@ def make_start(options: CommonOptions, rooms: Sequence[Room] = ()) -> Start:
         options, particles, group, model, schedule, solvent, inner, image_options(options),
         make_batches(particles, size, options.random_seed), names_sha256(particles), saved, gpu,
     )  # fmt: skip
+
+
+def _batch_size(options: CommonOptions, n_particles: int, box_size: int) -> int:
+    """Choose the particles of a batch; a mini-batch is of several."""
+    size = batch_size_for(n_particles, box_size, on_gpu=options.gpu is not None)
+    if isinstance(options, ClassOptions) and options.grad:
+        size = min(size, max(MiniBatches.of(options, n_particles).sizes[0] // BATCHES_OF_MINI, 16))
+    return size
 
 
 def _beginning(
@@ -156,14 +175,12 @@ def _beginning(
     pixel_size = float(particles.optics.pixel_size_angst[0])
     if options.n_half == 1:
         particles.half = np.ones(particles.n_particles, np.int8)
-    if options.is_planar:  # made of the particles before the first iteration
-        maps = np.zeros((options.n_class, box_size, box_size))
-    elif isinstance(options, Class3DOptions):
+    if isinstance(options, ClassOptions):
         maps = load_references(options, box_size, pixel_size)
     else:
         log.info("%s", assign_half_sets(particles, options.random_seed))
         maps = load_reference(options, box_size, pixel_size)[None]
-    if options.ini_high > 0 and not options.is_planar:
+    if options.ini_high > 0:
         maps = np.stack([lowpass(one, pixel_size, options.ini_high) for one in maps])
     schedule = first_schedule(options, pixel_size)
     grid = orientation_grid(schedule, group)
@@ -200,10 +217,23 @@ def image_options(options: CommonOptions) -> ImageOptions:
         correct_norm=options.norm,
         correct_scale=options.scale,
         adaptive_fraction=options.adaptive_fraction,
-        max_significants=max(options.maxsig, 0),
+        max_significants=_most_significant(options),
         random_seed=options.random_seed,
         compat=NAMES[options.compat],
     )
+
+
+def _most_significant(options: CommonOptions) -> int:
+    """Return how many coarse samples a particle may keep, 0 for any number.
+
+    Source
+    ------
+    RELION 5's --maxsig of -1, which limits them with mini-batches: a vague first reference would
+    keep nearly all.
+    """
+    if options.maxsig > 0 or not (isinstance(options, ClassOptions) and options.grad):
+        return max(options.maxsig, 0)
+    return (MOST_PLANAR if options.is_planar else MOST) * options.K
 
 
 def first_schedule(options: CommonOptions, pixel_size_angst: float) -> BaseSchedule:
@@ -224,12 +254,14 @@ def first_schedule(options: CommonOptions, pixel_size_angst: float) -> BaseSched
         "perturbation_factor": options.perturb,
         "incr_size": options.incr_size,
     }
-    if isinstance(options, Class2DOptions | Class3DOptions):
+    if isinstance(options, ClassOptions):
         if options.skip_align:  # one pass, at the full image size
             common["oversampling"] = 0
         common |= {"local_order": NO_ORDER, "highres_limit_angst": options.strict_highres_exp}
     if isinstance(options, Class2DOptions):
         return PlanarSchedule(**common, psi_step_deg=options.psi_step)
+    if isinstance(options, InitialModelOptions):
+        return InitialSchedule(**common)
     if isinstance(options, Class3DOptions):
         return ClassSchedule(
             **common,

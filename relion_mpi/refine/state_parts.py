@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from relion_mpi.model.state import Accuracy, HalfModel, Model
-from relion_mpi.refine.class_schedule import ClassSchedule, PlanarSchedule
+from relion_mpi.refine.class_schedule import ClassSchedule, InitialSchedule, PlanarSchedule
 from relion_mpi.refine.schedule import BaseSchedule, Changes, Schedule
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _SCHEDULES: dict[str, type[BaseSchedule]] = {
     "refine3d": Schedule, "class3d": ClassSchedule, "class2d": PlanarSchedule,
+    "initialmodel": InitialSchedule,
 }  # fmt: skip
 """By the command of the program."""
 FIRST_COMMAND = "refine3d"

@@ -46,6 +46,8 @@ TOLERANCE = 1.1
 """Used over predicted GPU memory that is worth a warning."""
 LANES = {"cpu": 1, "gpu": 2}
 """Batches that a worker does at once: a GPU computes one while the host looks at the other."""
+CHECKING_THREADS = {"cpu": 1, "gpu": 4}
+"""That look at the pixels of a batch: beside a GPU one would keep it waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +179,11 @@ class RefineWorker:
         keep = task.keep if isinstance(task, ExpectationTask) else None
         if keep is not None and not keep.any():
             return _Ready(None, None)
-        images = self._read(batch)
+        images, setup = self._read(batch), self._setup
+        assert setup is not None
         if isinstance(task, NoiseTask) or self._n_iterations == 1:
             # Once is enough: from then on the master says which particles to leave out.
-            flags = check_pixels(images)
+            flags = check_pixels(images, CHECKING_THREADS[setup.backend])
             if flags.any():
                 keep = flags == 0 if keep is None else keep & (flags == 0)
         if keep is not None:

@@ -16,6 +16,7 @@ from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.initial_model_options import InitialModelOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
@@ -135,7 +136,10 @@ def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title)
 
 @pytest.mark.parametrize(
     ("command", "cls", "other"),
-    [("class3d", Class3DOptions, RefineOptions), ("class2d", Class2DOptions, Class3DOptions)],
+    [
+        ("class3d", Class3DOptions, RefineOptions), ("class2d", Class2DOptions, Class3DOptions),
+        ("initialmodel", InitialModelOptions, Class3DOptions),
+    ],
 )
 def test_the_table_of_a_classification_lists_what_another_program_lacks_or_has_otherwise(
     command, cls, other

@@ -6,21 +6,21 @@ import re
 from pathlib import Path
 
 from relion_mpi.core.options import declarations
-from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.options import RefineOptions
-from relion_mpi.refine.relion_line import own_options
+from relion_mpi.refine.relion_line import PROGRAMMES, own_options
 from relion_mpi.refine.relion_options import ROWS
+from relion_mpi.refine.relion_row import COMMANDS
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "options.md"
 RELION_S = "| option | default | here | what it does, or why not |"
 OURS = "| option | default | meaning |"
 FLAG = re.compile(r"(?<![\w-])(--\w[\w-]*)")
+MARKED = r"`\1`"
 
 
 def page():
     """Return the page with the tables that the declarations make."""
-    said = {one.flag: one for cls in (Class3DOptions, RefineOptions)
-            for one in declarations(cls).values()}
+    said = {one.flag: one for cls in PROGRAMMES.values() for one in declarations(cls).values()}
     fields = RefineOptions.__dataclass_fields__
     theirs = [
         f"| `{row.flag}` | {shown(row.default)} | {here(row)} | {meaning(row, said)} |"
@@ -35,17 +35,30 @@ def page():
     return with_table(with_table(text, RELION_S, theirs), OURS, ours)
 
 
+def exceptions(row):
+    """Fates and notes in lines where they are others, each with its commands."""
+    found = {}
+    for command in COMMANDS:
+        if command in row.elsewhere:
+            found.setdefault(row.elsewhere[command], []).append(command)
+    return [(fate, note, ", ".join(commands)) for (fate, note), commands in found.items()]
+
+
 def here(row):
-    """Fate, and that in classification where it is another."""
-    return row.fate if row.classes is None else f"{row.fate}; in classification {row.classes}"
+    """Fate, and those in lines where it is another."""
+    found = {}
+    for fate, _, commands in exceptions(row):
+        found.setdefault(fate, []).append(commands)
+    others = [f"in {', '.join(commands)} {fate}" for fate, commands in found.items()]
+    return "; ".join([row.fate, *others])
 
 
 def meaning(row, said):
     help_text = said[row.flag].help if row.flag in said else ""
-    if row.classes is None:
-        return sentence(row.note or help_text)
-    marked = FLAG.sub(r"`\1`", row.class_note or help_text)
-    return f"{sentence(row.note or help_text)}; in classification: {marked}"
+    told = [sentence(row.note or help_text)]
+    for _, note, commands in exceptions(row):
+        told.append(f"in {commands}: {FLAG.sub(MARKED, note or help_text)}")
+    return "; ".join(told)
 
 
 def with_table(text, header, rows):
@@ -65,7 +78,7 @@ def shown(default):
 
 
 def sentence(text):
-    return FLAG.sub(r"`\1`", text[0].upper() + text[1:])
+    return FLAG.sub(MARKED, text[0].upper() + text[1:])
 
 
 if __name__ == "__main__":

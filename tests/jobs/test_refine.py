@@ -64,9 +64,9 @@ def test_a_line_gives_the_numbers_of_refine3d_with_the_same_choices(made, tmp_pa
 
 def test_a_line_for_something_else_is_refused_once_with_a_sign(made, tmp_path):
     out = tmp_path / "out"
-    words = ("--denovo_3dref", "--iter", "25")
+    words = ("--denovo_3dref", "--grad", "--iter", "25")
     status, output, _ = finish(job(3, made, "refine", out, *words), STARTING)
     assert status == 1
-    assert output.count("relion-mpi: error: this is a line for an initial model") == 1
+    assert output.count("error: --ref: an initial model begins without a reference") == 1
     assert "Traceback" not in output
     assert signs(out) == {"RELION_JOB_EXIT_FAILURE"}

@@ -14,7 +14,7 @@ PROGRAM = shutil.which("relion_refine")
 PRINTED = re.compile(r"^ +(--\w+) \((.*?)\) :", re.MULTILINE)
 NONE = ("", "None")
 ON_HERE = {"--skip_gridding", "--preread_images"}  # the table says so
-BY_JOB = {"--tau2_fudge"}  # as in RELION 5: 1 in auto-refine, 4 in classification
+BY_JOB = {"--tau2_fudge", "--iter"}  # as in RELION 5, they depend on the kind of job
 
 pytestmark = [
     pytest.mark.relion,

@@ -9,10 +9,11 @@ import numpy as np
 
 from relion_mpi.backend.gpu.compile import kernel
 from relion_mpi.backend.gpu.volume_memory import SLAB_BYTES
-from relion_mpi.fourier.masks import sinc_squared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+ROW_THREADS = 128
 
 
 def power_planes(volume: NDArray[np.float64], r_max: int, padding: int) -> cp.ndarray:
@@ -31,7 +32,10 @@ def power_planes(volume: NDArray[np.float64], r_max: int, padding: int) -> cp.nd
     """
     box = volume.shape[0]
     big, reach, n_shell = padding * box, padding * r_max, box // 2 + 1
-    corrected = cp.asarray(volume / sinc_squared(box, padding, 3))
+    corrected = cp.array(volume)
+    kernel("maps", "undo_roll_off")(
+        (box, box), (ROW_THREADS,), (corrected, np.int32(box), np.int32(big))
+    )
     # Axis by axis, each the last one in turn: only what is not zero goes in.
     half = cp.fft.rfft(corrected, n=big, axis=2)[:, :, : reach + 1]
     half = cp.ascontiguousarray(half.transpose(0, 2, 1))  # z, x, y

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
+from relion_mpi.refine.class_options import ClassOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.outputs.listing import listing
 from relion_mpi.refine.schedule import Changes
@@ -88,7 +88,7 @@ def optimiser_blocks(record: IterationRecord, names: OutputNames) -> dict[str, B
 
 def keeps_poses(options: CommonOptions) -> bool:
     """Whether poses are not searched, so that nothing is found about them."""
-    return isinstance(options, Class2DOptions | Class3DOptions) and options.skip_align
+    return isinstance(options, ClassOptions) and options.skip_align
 
 
 def _files(record: IterationRecord, names: OutputNames) -> dict[str, object]:
@@ -106,7 +106,7 @@ def _files(record: IterationRecord, names: OutputNames) -> dict[str, object]:
 def _options(record: IterationRecord) -> dict[str, object]:
     options, schedule = record.options, record.schedule
     auto = options if isinstance(options, RefineOptions) else None
-    classes = options if isinstance(options, Class2DOptions | Class3DOptions) else None
+    classes = options if isinstance(options, ClassOptions) else None
     return {
         "CurrentIteration": record.iteration,
         "NumberOfIterations": options.last_iteration,

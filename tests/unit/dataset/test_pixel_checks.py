@@ -87,3 +87,12 @@ def test_a_gigabyte_takes_less_than_a_second():
         check_pixels(images)
         seconds.append(time.perf_counter() - began)
     assert images.nbytes / min(seconds) > 1e9
+
+
+@pytest.mark.parametrize("n_threads", [1, 3, 8])
+def test_images_in_half_precision_are_judged_as_their_float32(n_threads):
+    images = noise(7, 16).astype(np.float16)
+    images[1, 3, 3], images[2, 0, 0], images[4], images[6, 5, 5] = np.nan, -np.inf, 2.5, 6e4
+    expected = check_pixels(images.astype(np.float32))
+    assert expected.tolist() == [0, NOT_FINITE, NOT_FINITE, 0, CONSTANT, 0, HOT]
+    assert np.array_equal(check_pixels(images, n_threads), expected)

@@ -7,7 +7,7 @@ from factories.sums import interleaved, packed, projected_sums, random_sums
 
 from relion_mpi.backend import select_volumes
 from relion_mpi.core.errors import NumericalError
-from relion_mpi.mstep.classes import maximise_classes, symmetrised_or_none
+from relion_mpi.mstep.classes import maximised_classes, symmetrised_or_none
 from relion_mpi.mstep.maximise import MaximisationOptions
 from relion_mpi.mstep.reconstruct import reconstruct
 from relion_mpi.mstep.spectra import reference_tau2
@@ -23,6 +23,11 @@ def true_sums():
     return volume, sums
 
 
+def maximise_classes(sums, prior, options):
+    """Return all maps and all spectra."""
+    return tuple(zip(*maximised_classes(sums, prior, options), strict=True))
+
+
 def of_map(volume):
     return reference_tau2(volume)[None]
 
@@ -32,15 +37,15 @@ def test_a_class_is_its_regularised_reconstruction():
     options = MaximisationOptions(tau2_fudge=4.0)
     found = maximise_classes([sums], of_map(volume), options)
     expected = reconstruct(sums, 4.0 * reference_tau2(volume))
-    np.testing.assert_array_equal(found.maps[0], expected)
-    assert np.corrcoef(found.maps[0].ravel(), volume.ravel())[0, 1] > 0.95
+    np.testing.assert_array_equal(found[0][0], expected)
+    assert np.corrcoef(found[0][0].ravel(), volume.ravel())[0, 1] > 0.95
 
 
 def test_the_prior_keeps_its_power_and_noise_does_not_depend_on_it():
     volume, sums = true_sums()
     prior = reference_tau2(volume)
     once, four = (
-        maximise_classes([sums], prior[None], MaximisationOptions(tau2_fudge=T)).spectra[0]
+        maximise_classes([sums], prior[None], MaximisationOptions(tau2_fudge=T))[1][0]
         for T in (1.0, 4.0)
     )
     np.testing.assert_array_equal(four.tau2, prior)
@@ -56,8 +61,8 @@ def test_a_prior_as_strong_as_the_noise_halves_a_map():
     # 8 voxels of the padded grid make one of the map: noise 1 / 40, here also T tau2.
     prior = np.full((1, 17), 1 / 160)
     found = maximise_classes([sums], prior, MaximisationOptions(tau2_fudge=4.0))
-    np.testing.assert_allclose(found.spectra[0].data_vs_prior, 1.0)
-    ratio = reference_tau2(found.maps[0]) / reference_tau2(reconstruct(sums, None))
+    np.testing.assert_allclose(found[1][0].data_vs_prior, 1.0)
+    ratio = reference_tau2(found[0][0]) / reference_tau2(reconstruct(sums, None))
     np.testing.assert_allclose(ratio[7:15], 0.25, rtol=0.05)
     np.testing.assert_allclose(ratio[1:4], 1.0, rtol=0.1)  # shells below 5 have no prior
 
@@ -67,19 +72,19 @@ def test_an_empty_class_has_a_map_of_zeros_and_the_others_stay():
     prior = np.repeat(of_map(volume), 3, axis=0)
     found = maximise_classes([None, sums, None], prior, MaximisationOptions())
     alone = maximise_classes([sums], prior[:1], MaximisationOptions())
-    np.testing.assert_array_equal(found.maps[1], alone.maps[0])
+    np.testing.assert_array_equal(found[0][1], alone[0][0])
     for k in (0, 2):
-        assert found.maps[k].shape == volume.shape
-        assert not found.maps[k].any()
-        assert not found.spectra[k].data_vs_prior.any()
-        np.testing.assert_array_equal(found.spectra[k].tau2, prior[k])
+        assert found[0][k].shape == volume.shape
+        assert not found[0][k].any()
+        assert not found[1][k].data_vs_prior.any()
+        np.testing.assert_array_equal(found[1][k].tau2, prior[k])
 
 
 def test_a_map_of_zeros_as_prior_is_no_error():
     _, sums = true_sums()
     found = maximise_classes([sums], np.zeros((1, 13)), MaximisationOptions())
-    assert np.isfinite(found.maps[0]).all()
-    assert not found.spectra[0].data_vs_prior.any()
+    assert np.isfinite(found[0][0]).all()
+    assert not found[1][0].data_vs_prior.any()
 
 
 def test_classes_that_come_one_by_one_are_not_kept():
@@ -95,7 +100,8 @@ def test_classes_that_come_one_by_one_are_not_kept():
             del sums
 
     seen: list = []
-    maximise_classes(one_by_one(), np.ones((3, 7)), MaximisationOptions())
+    for _ in maximised_classes(one_by_one(), np.ones((3, 7)), MaximisationOptions()):
+        pass
     assert alive == [0, 0, 0]
 
 

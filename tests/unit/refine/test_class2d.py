@@ -9,7 +9,7 @@ from factories.refinement import run_of
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.options import declarations
-from relion_mpi.io.mrc import read_map
+from relion_mpi.io.mrc import read_map, write_map
 from relion_mpi.io.star import read_star
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.first_averages import first_size
@@ -27,12 +27,12 @@ def project(tmp_path):
 
 def test_what_belongs_to_volumes_is_no_option():
     names = set(declarations(Class2DOptions))
-    assert not names & {"ref", "sym", "healpix_order", "solvent_mask", "firstiter_cc"}
+    assert not names & {"sym", "healpix_order", "solvent_mask", "solvent_mask2", "sigma_ang"}
 
 
-def test_no_iteration_is_special(project):
+def test_without_references_no_iteration_is_special(project):
     masks = np.ones((2, 2)), None
-    programme = programme_of(class2d_options(project, K=3), np.eye(3)[None], masks)
+    programme = programme_of(class2d_options(project, K=3), np.eye(3)[None], masks, 12)
     assert isinstance(programme, Classification2D)
     schedule = first_schedule(class2d_options(project), 1.0)
     assert programme.stage(1, schedule, resumed=False) == Stage()
@@ -96,3 +96,24 @@ def test_first_averages_are_of_the_particles(project):
     found = run_of(class2d_options(project, K=2, iter=1, psi_step=60.0))
     assert np.ptp(found.halves[0].maps) > 0
     assert found.halves[0].pdf_class.sum() == pytest.approx(1.0)
+
+
+def test_a_run_begins_from_the_references_that_are_given(project):
+    stack = project.folder / "averages.mrcs"
+    images = np.random.default_rng(5).normal(size=(3, project.box, project.box))
+    write_map(stack, images, project.pixel, stack=True)
+    options = class2d_options(project, ref=stack, iter=1, psi_step=60.0)
+    start = make_start(options)
+    np.testing.assert_allclose(start.model.halves[0].maps, images, atol=1e-6)
+    found = run_of(options)
+    assert found.halves[0].n_class == 3
+    assert found.halves[0].pdf_class.sum() == pytest.approx(1.0)
+
+
+def test_references_are_low_passed(project):
+    stack = project.folder / "averages.mrcs"
+    images = np.random.default_rng(5).normal(size=(1, project.box, project.box))
+    write_map(stack, images, project.pixel, stack=True)
+    maps = make_start(class2d_options(project, ref=stack, ini_high=16.0)).model.halves[0].maps
+    power = np.abs(np.fft.rfft2(maps[0])) ** 2
+    assert power[0, 6:].max() < 1e-6 * power[0, 1:4].max()  # shell 4 is 16 A

@@ -24,7 +24,7 @@ def project(tmp_path):
 
 
 def stages(options, n=3):
-    programme = programme_of(options, np.eye(3)[None], MASKS)
+    programme = programme_of(options, np.eye(3)[None], MASKS, 100)
     schedule = first_schedule(options, 1.0)
     return [programme.stage(i, schedule, resumed=False) for i in range(1, n + 1)]
 
@@ -33,7 +33,7 @@ def test_options_say_which_programme_it_is(project):
     for options, kind in (
         (refine_options(project), AutoRefine), (class3d_options(project), Classification3D)
     ):  # fmt: skip
-        assert isinstance(programme_of(options, np.eye(3)[None], MASKS), kind)
+        assert isinstance(programme_of(options, np.eye(3)[None], MASKS, 100), kind)
 
 
 def test_classes_of_one_map_begin_with_one_class_and_are_seeded_next(project):
@@ -61,7 +61,7 @@ def test_subsets_are_drawn_anew_and_depend_on_the_seed_alone(project):
 
     def left_out(iteration, **changes):
         options = class3d_options(project, fast_subsets=True, **changes)
-        return programme_of(options, np.eye(3)[None], MASKS).left_out(iteration, batches)
+        return programme_of(options, np.eye(3)[None], MASKS, 100).left_out(iteration, batches)
 
     assert (~left_out(1)).sum() == 15  # of 100 particles: 1500 a class
     np.testing.assert_array_equal(left_out(1), left_out(1))
@@ -73,7 +73,7 @@ def test_subsets_are_drawn_anew_and_depend_on_the_seed_alone(project):
 def test_without_subsets_nothing_is_left_out(project):
     batches = [Batch(0, 1, np.arange(5))]
     for options in (class3d_options(project), refine_options(project)):
-        assert not programme_of(options, np.eye(3)[None], MASKS).left_out(1, batches).any()
+        assert not programme_of(options, np.eye(3)[None], MASKS, 100).left_out(1, batches).any()
 
 
 def test_a_classification_begins_with_one_set_of_all_particles(project):

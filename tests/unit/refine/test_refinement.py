@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +139,16 @@ def test_iteration_zero_is_recorded_before_any_search(tmp_path):
 def test_a_record_does_not_change_any_more(tmp_path):
     records, one = refined(noise_project(tmp_path))
     assert records[-1].model is not one.model
-    one.model.halves[0].maps[:] = 0
-    assert records[-1].model.halves[0].maps.any()
+    one.model.halves[0].sigma2_noise[:] = 0
+    assert records[-1].model.halves[0].sigma2_noise.any()
+
+
+def test_an_iteration_makes_new_maps_and_leaves_those_of_the_record_before(tmp_path):
+    records, _ = refined(noise_project(tmp_path))
+    for earlier, later in pairwise(records):
+        before, after = (r.model.halves[0].maps for r in (earlier, later))
+        assert not np.shares_memory(before, after)
+        assert not np.array_equal(before, after)
 
 
 def test_stopping_early_says_that_there_is_no_final_map(tmp_path, caplog):

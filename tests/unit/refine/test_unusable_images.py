@@ -119,9 +119,9 @@ def test_images_are_looked_at_in_the_first_iteration_alone(made, monkeypatch):
     spoil(made, BAD)
     looked = []
 
-    def counted(images):
+    def counted(images, n_threads):
         looked.append(len(images))
-        return check(images)
+        return check(images, n_threads)
 
     from relion_mpi.dataset.pixel_checks import check_pixels as check
 
