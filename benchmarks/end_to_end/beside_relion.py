@@ -2,14 +2,16 @@
 
     python benchmarks/end_to_end/beside_relion.py SET OUT [--sym D2] [--particle_diameter 210]
         [--ini_high 40] [--ranks 3] [--limit N] [--only ours|relion] [--iterations N]
-        [--class_iterations N] [--times 2] [--relion_times 1]
+        [--class_iterations N [--classes K] [--planar] [--ref FILE]] [--times 2] [--relion_times 1]
 
 SET holds particles.star, its stack, a reference (reference.mrc or truth_class001.mrc) and, for the
 comparison, truth.star. Both programs get the same options; the second one starts when the first has
 finished. Wall time (the best of so many runs), iterations and shares of poses near the truth are
 written as JSON. With --class_iterations both do so many iterations of a classification with one
-class instead of an auto-refinement. RELION yields its core where a rank waits. Ours is run once
-before the clock counts, since a fresh installation compiles its kernels.
+class, or K, instead of an auto-refinement; with --planar of a 2D classification without reference,
+for which mean resolutions of the classes and shares of particles in good ones are written. RELION
+yields its core where a rank waits. Ours is run once before the clock counts, since a fresh
+installation compiles its kernels.
 """
 
 import argparse
@@ -36,6 +38,10 @@ def arguments():
     parser.add_argument("--limit", type=int, default=0, help="first N particles only")
     parser.add_argument("--iterations", type=int, default=0, help="stop after so many")
     parser.add_argument("--class_iterations", type=int, default=0)
+    parser.add_argument("--classes", type=int, default=1)
+    parser.add_argument("--planar", action="store_true", help="2D classification")
+    parser.add_argument("--good_angst", type=float, default=20, help="of a good 2D class")
+    parser.add_argument("--ref", type=Path, help="a map, or a STAR file of one a class")
     parser.add_argument("--times", type=int, default=2, help="runs of ours")
     parser.add_argument("--relion_times", type=int, default=1, help="runs of RELION")
     parser.add_argument("--only", choices=("ours", "relion"))
@@ -64,13 +70,16 @@ def particle_table(options, out):
 
 
 def common(options, reference):
-    words = ["--i", "particles.star", "--ref", str(reference), "--ini_high", options.ini_high]
-    words += ["--sym", options.sym, "--particle_diameter", options.particle_diameter]
-    words += ["--healpix_order", options.healpix_order, "--offset_range", 5, "--offset_step", 2]
-    words += ["--random_seed", 1, "--pad", 2, "--firstiter_cc"]
+    words = ["--i", "particles.star", "--particle_diameter", options.particle_diameter]
+    words += ["--offset_range", 5, "--offset_step", 2, "--random_seed", 1, "--pad", 2]
     if options.class_iterations:
-        words += ["--K", 1, "--iter", options.class_iterations, "--tau2_fudge", 4]
-    else:
+        words += ["--K", options.classes, "--iter", options.class_iterations]
+        words += ["--tau2_fudge", 2 if options.planar else 4]
+    if options.planar:
+        return [str(word) for word in [*words, "--psi_step", 12]]
+    words += ["--ref", str(reference), "--ini_high", options.ini_high, "--sym", options.sym]
+    words += ["--healpix_order", options.healpix_order, "--firstiter_cc"]
+    if not options.class_iterations:
         words += ["--low_resol_join_halves", 40]
     return [str(word) for word in words]
 
@@ -78,7 +87,7 @@ def common(options, reference):
 def ours(options, words):
     mpiexec = Path(sys.executable).with_name("mpiexec")
     program = Path(sys.executable).with_name("relion-mpi")
-    job = "class3d" if options.class_iterations else "refine3d"
+    job = "class2d" if options.planar else "class3d" if options.class_iterations else "refine3d"
     command = [mpiexec, "-n", options.ranks, program, job, "--o", "ours/run", *words]
     if options.iterations:
         command += ["--auto_iter_max", options.iterations]
@@ -126,9 +135,29 @@ def run(name, command, out):
     result["iterations"] = len(tables) - 1 + final.exists()
     last = final if final.exists() else tables[-1]
     truth = options_truth(out)
-    if truth:
+    model = last.with_name(last.name.replace("_data", "_model"))
+    if (out / "good_angst").exists():
+        result.update(of_classes(model, float((out / "good_angst").read_text())))
+    elif truth:
         result.update(compare(last, truth, out))
     return result
+
+
+def of_classes(model, good_angst):
+    """Say how good the averages of a 2D classification are."""
+    import numpy as np
+    import starfile
+
+    table = starfile.read(model, always_dict=True)["model_classes"]
+    share = table["rlnClassDistribution"].to_numpy(float)
+    angst = table["rlnEstimatedResolution"].to_numpy(float)
+    there = share > 0.002
+    return {
+        "classes_above_0.2_percent": int(there.sum()),
+        "mean_resolution_angst": round(float(angst[there].mean()), 2),
+        "mean_over_particles_angst": round(float((share * np.minimum(angst, 999)).sum()), 2),
+        f"share_below_{good_angst:g}_A": round(float(share[angst < good_angst].sum()), 3),
+    }
 
 
 def options_truth(out):
@@ -163,9 +192,12 @@ def main() -> None:
     (out / "sym").write_text(options.sym)
     if (options.set / "truth.star").exists():
         shutil.copy(options.set / "truth.star", out / "truth.star")
-    words = common(options, reference.resolve())
+    if options.planar:
+        (out / "good_angst").write_text(str(options.good_angst))
+    words = common(options, (options.ref or reference).resolve())
     result = {"set": options.set.name, "machine": platform.processor() or platform.machine()}
     result |= {"cores": os.cpu_count(), "ranks": options.ranks, "limit": options.limit}
+    result |= {"classes": options.classes, "planar": options.planar}
     if options.only in (None, "ours"):
         command = ours(options, words)
         best_of(1, "ours", command, out)  # compiles
