@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from relion_mpi.refine.maximisation import class_maximisation, maximisation, pla
 from relion_mpi.refine.mini_batches import MiniBatches
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.planning import Stage
+from relion_mpi.sampling.orientations import nominal_step_deg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from relion_mpi.refine.schedule import BaseSchedule
 
 log = logging.getLogger(__name__)
+
+COARSE_STEPS = 3.0
+"""Fine angular steps over the expected accuracy that are worth a warning."""
 
 LEAST = 2.0
 """Particles of a mini-batch from which a class can begin anew."""
@@ -166,9 +171,24 @@ class Classification3D(NothingKept):
         self, volumes: list[Any], statistics: list[Statistics], model: Model, stage: Stage
     ) -> None:
         """Do the M-step of all classes; parameters as in `Programme`."""
+        self._warn_of_coarse_angles(model, stage)
         class_maximisation(
             volumes, statistics, model, self.options, self.operators, self.masks, stage
         )
+
+    def _warn_of_coarse_angles(self, model: Model, stage: Stage) -> None:
+        """Warn where like classes would rather fill the angular grid than show what differs."""
+        options, accuracy_deg = self.options, model.accuracy.best_rotation_deg
+        step_deg = float(nominal_step_deg(options.healpix_order)) / 2**options.oversampling
+        grid_matters = options.K > 1 and not (stage.skip_align or options.from_nothing)
+        if grid_matters and step_deg > COARSE_STEPS * accuracy_deg:
+            say_once(
+                f"angles are searched in steps of {step_deg:.3g} degrees, more than three times "
+                "the accuracy that is expected of them: classes that differ little may become one "
+                "structure in two orientations; for small differences refine all particles "
+                "together (refine3d), then classify with the poses found by --skip_align "
+                "--no-firstiter_cc"
+            )
 
     def say_unfinished(self) -> None:
         """Say nothing: all iterations are done."""
@@ -287,6 +307,12 @@ class MiniBatchClassification:
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over the running sums."""
         self._sums.restore(arrays)
+
+
+@cache
+def say_once(line: str) -> None:
+    """Warn of something, once in a run."""
+    log.warning("%s", line)
 
 
 def programme_of(

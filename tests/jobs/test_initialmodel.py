@@ -1,4 +1,4 @@
-"""`relion-mpi initialmodel` as a job: the true map from nothing, on any ranks, interrupted or not."""
+"""`relion-mpi initialmodel` as a job: the true map from nothing, interrupted or not."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from factories.project import class3d_options, noise_project, refine_options
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.dataset.batches import Batch
+from relion_mpi.model.state import Accuracy
 from relion_mpi.refine.class_schedule import ClassSchedule
 from relion_mpi.refine.planning import Stage
-from relion_mpi.refine.programme import AutoRefine, Classification3D, programme_of
+from relion_mpi.refine.programme import AutoRefine, Classification3D, programme_of, say_once
 from relion_mpi.refine.start import first_schedule, make_start
 
 MASKS = (np.ones((2, 2, 2)), None)
@@ -97,3 +99,25 @@ def test_a_classification_begins_with_one_set_of_all_particles(project):
 def test_poses_must_be_there_to_be_kept(project, changes, message):
     with pytest.raises(InputError, match=message):
         make_start(class3d_options(project, **changes))
+
+
+def warned(caplog, project, accuracy_deg, stage=Stage(), **changes):  # noqa: B008 - it is frozen
+    """Whether coarse angles are warned of, and how often."""
+    options = class3d_options(project, **changes)
+    model = SimpleNamespace(accuracy=Accuracy(np.array([999.0, accuracy_deg]), np.zeros(2)))
+    say_once.cache_clear()
+    caplog.clear()
+    for _ in range(2):
+        programme_of(options, np.eye(3)[None], MASKS, 100)._warn_of_coarse_angles(model, stage)
+    return caplog.text.count("steps of 7.5 degrees")
+
+
+def test_angles_much_coarser_than_they_could_be_are_warned_of_once(project, caplog):
+    assert warned(caplog, project, 2.4, K=2) == 1
+    assert warned(caplog, project, 2.6, K=2) == 0
+    assert warned(caplog, project, 999.0, K=2) == 0
+
+
+def test_one_class_and_kept_poses_have_no_coarse_angles(project, caplog):
+    assert warned(caplog, project, 1.0, K=1) == 0
+    assert warned(caplog, project, 1.0, K=2, stage=Stage(skip_align=True), skip_align=True) == 0
