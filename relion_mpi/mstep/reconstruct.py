@@ -58,11 +58,12 @@ def reconstruct(
     weight = backend.regularised(sums, tau2, min_shell)
     if skip_gridding:
         floor = backend.mean_weight(sums, weight) / WEIGHT_FLOOR
-        transform = backend.divide(sums, weight, floor)
+        made = [backend.divide(sums, weight, floor)]
     else:
-        transform = backend.grid(sums, weight, blob_table(), gridding_iterations)
+        made = [backend.grid(sums, weight, blob_table(), gridding_iterations)]
     del weight  # the transform needs its room
-    return backend.to_map(transform, sums, MAP_EDGE_PIX)
+    # Not kept here, so that it is gone before the map is there.
+    return backend.to_map(made.pop(), sums, MAP_EDGE_PIX)
 
 
 @lru_cache(maxsize=1)

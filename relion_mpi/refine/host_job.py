@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from relion_mpi.dataset.image_cache import make_layout
+from relion_mpi.refine.class_options import ClassOptions
 from relion_mpi.refine.gpu_job import gpu_job
-from relion_mpi.refine.host_memory import FINEST_ORDER, HostJob
+from relion_mpi.refine.host_memory import FINEST_ORDER, HostJob, host_need
+from relion_mpi.refine.memory import image_cache_bytes
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.worker import LANES
 
@@ -26,6 +30,9 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
     n_workers_here
         Workers on this node, which share its cores.
     """
+    # It measures with the threads that `threads_of` gives.
+    from relion_mpi.refine.plan_time import course_of
+
     options, model = start.options, start.model
     job = gpu_job(
         options, model.box_size, model.pixel_size_angst, n_class=model.n_class,
@@ -35,7 +42,7 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
     on_gpu = options.gpu is not None
     is_refined = isinstance(options, RefineOptions)
     local_order = 0 if options.exhaustive_orders else options.healpix_order
-    return HostJob(
+    host = HostJob(
         on_backend(job, on_gpu=on_gpu),
         on_gpu=on_gpu,
         mstep_on_gpu=start.gpu is not None and start.gpu.mstep_fits and not job.planar,
@@ -45,7 +52,22 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
         fsc_mask=isinstance(options, RefineOptions) and options.solvent_correct_fsc,
         n_threads=options.j or threads_of(n_workers_here),
         local_order=FINEST_ORDER if is_refined else local_order,
-    )
+        timed=() if course_of(start) is None else job.searches,
+        is_saved=options.checkpoint_minutes > 0,
+        has_running_sums=isinstance(options, ClassOptions) and options.grad,
+    )  # fmt: skip
+    return replace(host, keeps_images=_fit(start, host, n_workers_here))
+
+
+def _fit(start: Start, host: HostJob, n_workers_here: int) -> bool:
+    """Tell whether this node's memory will keep all images, as `image_cache_bytes` decides."""
+    if not start.options.preread_images:
+        return False
+    n_bytes = make_layout(
+        start.particles, start.batches, sys.maxsize, half=start.options.preread_half
+    ).n_bytes
+    run = host_need(host).node_bytes(n_workers_here, with_master=True)
+    return n_bytes <= image_cache_bytes(run)
 
 
 def on_backend(job: GpuJob, *, on_gpu: bool) -> GpuJob:

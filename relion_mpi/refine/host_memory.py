@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.shells import padded_size
-from relion_mpi.refine.host_estep import (
-    batch_arrays,
-    kept_by_accuracy,
-    kept_slices,
-    local_grid,
-)
 from relion_mpi.refine.host_mstep import mstep_moments
+from relion_mpi.refine.host_worker import (
+    PROGRAM_BYTES,
+    SUM_BYTES,
+    cpu_worker,
+    gpu_worker,
+    handed_bytes,
+    worker_base,
+)
 
 if TYPE_CHECKING:
     from relion_mpi.refine.gpu_memory import GpuJob
@@ -28,27 +30,18 @@ Terms = dict[str, int]
 
 MIB = 2**20
 GIB = 2.0**30
-PROGRAM_BYTES = 180 * MIB
-"""Python, its libraries, MPI: measured with two cores; a thread more costs 0.1 MiB."""
-KERNEL_BYTES, MASTER_BYTES, ALONE_BYTES = 65 * MIB, 80 * MIB, 45 * MIB
-"""Compiled kernels and threads of the E-step; those of the M-step, and what writes files; these
-where they are in one process with the others: measured."""
-LOCAL_BYTES = 35 * MIB
-"""Compiled kernels of local searches: measured."""
+MASTER_BYTES, ALONE_BYTES = 80 * MIB, 45 * MIB
+"""Compiled kernels and threads of the M-step, and what writes files; these where they are in one
+process with those of the E-step: measured."""
+PLANAR_MASTER_BYTES, PLANAR_ALONE_BYTES = 45 * MIB, 15 * MIB
+"""These where references are images, whose M-step has no kernels."""
 FINEST_ORDER = 7
 """HEALPix order that auto-refine reaches with good data: 0.23 degrees in the second pass."""
 FILE_BYTES = 125 * MIB
 """Of the two: pages of files, which the ranks of a node share."""
-CUDA_BYTES, MASTER_CUDA_BYTES = 700 * MIB, 490 * MIB
-"""CUDA, CuPy and its libraries on a rank that works on a GPU, and on rank 0, which has the M-step
-there: a guess, which one refinement on an H100 used; and what two used there beside other terms."""
-HEAP_ARRAY, HEAP_BYTES = 32 * MIB, 64 * MIB
-"""The C library keeps freed arrays below the first, up to the second in each thread (glibc's
-largest M_MMAP_THRESHOLD and M_TRIM_THRESHOLD)."""
-SUM_BYTES = 24
-"""A voxel of sums: real, imaginary, weight in float64."""
-STAGING_BYTES = 3 * 2**21
-"""Reals of `relion_mpi.backend.gpu.accumulate.packed`'s pinned buffer."""
+MASTER_CUDA_BYTES, BOUND_CUDA_BYTES = 490 * MIB, 270 * MIB
+"""CUDA on rank 0 that has the M-step there, and that only has a GPU: what four and one runs on an
+H100 used beside other terms."""
 COLUMN_BYTES, FOUND_BYTES, RECORD_BYTES = 179, 25, 185
 """A particle in `Particles` and its batch, in `HiddenVariables`, and in an `IterationRecord`."""
 TEXT_COPIES = 3
@@ -71,6 +64,10 @@ class HostJob:
     fsc_mask : the FSC is corrected for a mask
     n_threads : of a worker
     local_order : finest HEALPix order of local searches; 0 for none
+    keeps_images : images stay in memory after they were read; what that takes is no part of this
+    timed : exhaustive searches that ranks time before the work begins, as `GpuJob.searches`
+    is_saved : the middle of an iteration may be saved, and rank 0 then keeps what was summed
+    has_running_sums : rank 0 keeps sums of mini-batches
     """
 
     job: GpuJob
@@ -82,6 +79,10 @@ class HostJob:
     fsc_mask: bool = False
     n_threads: int = 1
     local_order: int = FINEST_ORDER
+    keeps_images: bool = False
+    timed: tuple[tuple[int, int], ...] = ()
+    is_saved: bool = True
+    has_running_sums: bool = False
 
     @property
     def map_bytes(self) -> int:
@@ -190,128 +191,72 @@ def host_need(host: HostJob) -> HostNeed:
     HostNeed
         Bytes.
     """
-    worker = _gpu_worker(host) if host.on_gpu else _cpu_worker(host)
+    worker = (gpu_worker if host.on_gpu else cpu_worker)(host)
     kept = _kept_of_master(host)
-    of_master = {"program": PROGRAM_BYTES + MASTER_BYTES, **kept}
-    if host.mstep_on_gpu:
-        of_master["CUDA"] = MASTER_CUDA_BYTES
-    packed = host.job.n_half * SUM_BYTES * host.packed
-    # Of a saved middle of an iteration, and what came after it.
-    mstep = {"reduction": {"packed sums": 2 * packed}, **_mstep(host)}
-    master = {name: of_master | terms for name, terms in mstep.items()}
-    waiting, idle = sum(of_master.values()), PROGRAM_BYTES + KERNEL_BYTES
+    own = PLANAR_MASTER_BYTES if host.job.planar else MASTER_BYTES
+    of_master = {"program": PROGRAM_BYTES + own, **kept}
     if host.on_gpu:
-        idle += CUDA_BYTES
+        of_master["CUDA"] = MASTER_CUDA_BYTES if host.mstep_on_gpu else BOUND_CUDA_BYTES
+    packed = host.job.n_half * SUM_BYTES * host.packed
+    saved = packed * host.is_saved
+    mstep = {"reduction": {"packed sums": packed + saved}, **_mstep(host)}
+    master = {name: of_master | terms for name, terms in mstep.items()}
+    waiting, idle = sum(of_master.values()), sum(worker_base(host).values())
     return HostNeed(
-        worker, master, _alone(host, worker, master, kept), waiting + packed,
-        idle + host.job.n_half * worker_sum_bytes(host) * host.packed, idle, waiting + 2 * packed,
+        worker, master, _alone(host, worker, master, kept), waiting + saved,
+        idle + handed_bytes(host), idle, waiting + packed + saved,
     )  # fmt: skip
-
-
-def worker_sum_bytes(host: HostJob) -> int:
-    """Bytes of a packed voxel as a worker holds it."""
-    return 3 * host.job.real if host.on_gpu else SUM_BYTES
 
 
 def _kept_of_master(host: HostJob) -> Terms:
     """List what rank 0 keeps through an iteration, what it broadcast included."""
     job = host.job
     maps = job.n_half * job.n_class * (host.map_bytes + job.real * job.pixels(job.box_size))
-    return {"maps": maps + host.n_masks * host.map_bytes, "particle table": host.table}
+    found = {"maps": maps + host.n_masks * host.map_bytes, "particle table": host.table}
+    if host.has_running_sums:
+        found["running sums"] = 2 * SUM_BYTES * host.packed  # and what was added last
+    return found
 
 
 def _mstep(host: HostJob) -> dict[str, Terms]:
     """Moments of `relion_mpi.refine.maximisation.maximisation` and of the record after it."""
-    new_maps = (3 + 2 * host.fsc_mask) * host.map_bytes
-    record = {"maps of the files": new_maps + host.job.n_half * host.job.n_class * host.map_bytes}
-    if host.mstep_on_gpu:
-        return {"record": record}
-    moments = mstep_moments(host.job, host.packed, fsc_mask=host.fsc_mask)
+    # Two half-maps and that of both, without a filter too; the model's own are not copied.
+    record = {
+        "maps of the files": max(3 + 2 * host.fsc_mask, host.job.n_class) * host.map_bytes,
+    }
+    moments = {}
+    if not host.mstep_on_gpu:
+        moments = mstep_moments(host.job, host.packed, fsc_mask=host.fsc_mask)
+    if host.has_running_sums:
+        # `RunningSums.add`: of the mini-batch, new, and what is kept of the earlier ones.
+        moments["adding a mini-batch"] = {"packed sums": 3 * SUM_BYTES * host.packed}
     return {**moments, "record": record}
 
 
-def _cpu_worker(host: HostJob) -> dict[str, Terms]:
-    job = host.job
-    one = 2 * job.real * job.n_class * job.voxels
-    maps = job.n_half * job.real * job.n_class * job.pixels(job.box_size)
-    loading, array = _loading(job)
-    # Arrays of one thread take the place of what it freed before.
-    heap, lane_heap = kept_heap(array, loading), kept_heap(0, kept_by_accuracy(job))
-    base = {"program": PROGRAM_BYTES + KERNEL_BYTES}
-    volumes = {
-        "references": job.n_half * one,
-        "sums": job.n_half * SUM_BYTES * job.n_class * job.voxels,
-    }
-    base["freed, not returned"] = heap
-    found = {
-        # Both are there twice while they are stacked (`CPUBackend.load_references`).
-        "loading": {
-            **base, "references": (job.n_half - 1) * one, "maps": maps,
-            "making a reference": max(loading + one * (job.n_class - 1) // job.n_class, 2 * one),
-        },
-        # `CPUBackend.fetch_sums`; the references go only after it (`RefineWorker.sums`).
-        "handing over sums": {
-            **base, **volumes, "packed sums": 2 * SUM_BYTES * host.packed,
-            "freed by batches, not returned": lane_heap,
-        },
-    }  # fmt: skip
-    for n_orient, image_size in job.searches:
-        found[f"searching {n_orient} orientations"] = {
-            **base, **volumes, "coarse slices": kept_slices(job, n_orient, image_size),
-            "batch": max(batch_arrays(job, n_orient, image_size, host.n_threads), lane_heap),
-        }  # fmt: skip
-    if host.local_order:
-        slices = max((kept_slices(job, *search) for search in job.searches), default=0)
-        found[f"local searches of order {host.local_order}"] = {
-            **base, **volumes, "kernels of local searches": LOCAL_BYTES,
-            "freed by searches, not returned": kept_heap(0, slices),
-            "directions": local_grid(job, host.local_order),
-            "batch": max(batch_arrays(job, 0, 0, host.n_threads), lane_heap),
-        }  # fmt: skip
-        # What was only there while they were made is gone.
-        found["handing over sums"]["kernels of local searches"] = LOCAL_BYTES
-        found["handing over sums"]["directions"] = local_grid(job, host.local_order) // 2
-    return found
-
-
-def as_far_as(host: HostJob, order: int, first_order: int) -> HostJob:
-    """Return the job without the samplings that a run did not reach.
+def as_far_as(host: HostJob, order: int, first_order: int, image_size: int = 0) -> HostJob:
+    """Return the job without the samplings and image sizes that a run did not reach.
 
     Parameters
     ----------
     host
-        What was refined.
+        What was refined; that no middle of an iteration was saved is assumed.
     order
         HEALPix order of its last iteration.
     first_order
         Of its first one.
+    image_size
+        The largest of its iterations; 0 for the largest there is.
     """
-    n_global = len(host.job.searches)
+    job, n_global = host.job, len(host.job.searches)
+    size = image_size or 2 * job.shells
+    reached = job.searches[: max(order - first_order + 1, 1)]
+    searches = tuple((n_orient, min(own, size)) for n_orient, own in reached)
     return replace(
         host,
-        job=replace(host.job, searches=host.job.searches[: max(order - first_order + 1, 1)]),
+        job=replace(job, searches=searches, r_max=size // 2),
         local_order=order if order >= first_order + n_global else 0,
+        is_saved=False,
     )
-
-
-def _gpu_worker(host: HostJob) -> dict[str, Terms]:
-    """Images, maps and sums on their way: volumes are on the GPU."""
-    job = host.job
-    base = {"program": PROGRAM_BYTES + KERNEL_BYTES, "CUDA": CUDA_BYTES}
-    images = (job.n_lanes + 1) * job.batch_size * 4 * job.box_size**2
-    if job.noise_fill:
-        images *= 2
-    packed = job.n_half * worker_sum_bytes(host) * host.packed
-    return {
-        "loading": {**base, "maps": job.n_half * job.real * job.n_class * job.pixels(job.box_size)},
-        "E-step": {
-            **base, "images of batches": images, "kernels of local searches": LOCAL_BYTES,
-            "directions": local_grid(job, host.local_order) if host.local_order else 0,
-        },
-        "handing over sums": {
-            **base, "packed sums": packed, "page-locked buffer": job.real * STAGING_BYTES,
-        },
-    }  # fmt: skip
 
 
 def _alone(
@@ -319,41 +264,12 @@ def _alone(
 ) -> dict[str, Terms]:
     """Add what rank 0 keeps to the worker's moments; sums are copied (`InlineCrew.reduce`)."""
     found = {}
+    both = {"program of rank 0": PLANAR_ALONE_BYTES if host.job.planar else ALONE_BYTES}
     for name, terms in worker.items():
         own = {k: v for k, v in terms.items() if k != "maps"}  # the same arrays as rank 0's
-        found[name] = {**own, **kept, "program of rank 0": ALONE_BYTES}
-    program = {"program of the worker": ALONE_BYTES}
-    if host.on_gpu:
-        program["CUDA"] = CUDA_BYTES
-    elif "freed, not returned" in worker["loading"]:
-        program["freed, not returned"] = worker["loading"]["freed, not returned"]
+        found[name] = {**own, **kept, **both}
+    program = {**worker_base(host), **both}
     for name, terms in master.items():
         found[name] = terms | program
-    copies = host.job.n_half * (2 * SUM_BYTES + worker_sum_bytes(host)) * host.packed
-    found["reduction"] = found["reduction"] | {"packed sums": copies}
+    found["reduction"] = found["reduction"] | {"the worker's sums": handed_bytes(host)}
     return found
-
-
-def kept_heap(array_bytes: int, total_bytes: int) -> int:
-    """Bytes that a thread keeps of arrays it freed.
-
-    Parameters
-    ----------
-    array_bytes
-        Size of one.
-    total_bytes
-        Of all that were there at a time.
-    """
-    return min(total_bytes, HEAP_BYTES) if array_bytes < HEAP_ARRAY else 0
-
-
-def _loading(job: GpuJob) -> tuple[int, int]:
-    """`transform_reference` of one class: all its arrays at once, and the size of one of them."""
-    box, big, real = job.box_size, job.padding * job.box_size, job.real
-    corrected, transform = real * job.pixels(box), 2 * real * job.half_pixels(big)
-    out = 2 * real * job.voxels
-    return corrected + max(
-        real * job.pixels(big) + real * job.pixels(big) // job.padding + transform,
-        transform + 2 * out,
-        transform + out + (8 + 8 + 1) * job.voxels,
-    ), transform

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relion_mpi.backend.cpu.map_power import CHUNK_BYTES
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
         "making a map": _map_bytes(job),
         "dividing": (GRIDDING_BYTES if not job.skip_gridding else 8 + 16) * voxels,
     }
-    if job.n_half > 1:
+    if job.n_half == 1:
+        spread["power of the references"] = {"packed sums": packed, "transform": _power_bytes(job)}
+    else:
         work |= {"joining": JOIN_BYTES * voxels, "FSC": FSC_BYTES * coefficients}
     return spread | {
         name: {
@@ -71,15 +74,25 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
     }
 
 
+def _power_bytes(job: GpuJob) -> int:
+    """`map_power`: what two axes leave, and what is made of the third at a time."""
+    box, big, reach = job.box_size, job.padding * job.box_size, job.padding * job.shells
+    first, second = 8 * box * box * (big + 2), 16 * box * big * (reach + 1)
+    third = 16 * big * (2 * reach + 1) * (reach + 1)
+    return max(first + second, second + second * (2 * reach + 1) // big + min(third, CHUNK_BYTES))
+
+
 def _map_bytes(job: GpuJob) -> int:
-    """`CPUVolumes.to_map`: the transform and what each axis leaves, then the masked map."""
-    box, big = job.box_size, job.padding * job.box_size
-    half = big // 2 + 1
-    transform, spread = 16 * job.voxels, 16 * big * big * half
-    planes, rows = 16 * box * big * half, 16 * box * box * half
-    later = transform + 2 * planes + rows
+    """`CPUVolumes.to_map`: what each axis takes and leaves, then the masked map."""
+    box, big, reach = job.box_size, job.padding * job.box_size, job.padding * job.shells
+    side, half = min(2 * reach + 1, big), min(reach, big // 2) + 1
+    transform, spread = 16 * job.voxels, 16 * big * side * half
+    planes, columns, rows = 16 * box * side * half, 16 * box * big * half, 16 * box * box * half
     return max(
-        transform + spread + planes,
-        later + 8 * box * box * big + 8 * box**3,
-        later + int(MASK_MAPS * 8 * box**3),
+        transform + spread,
+        spread + planes,
+        planes + columns,
+        columns + rows,
+        rows + 8 * box * box * big + 8 * box**3,
+        int(MASK_MAPS * 8 * box**3),
     )

@@ -9,14 +9,16 @@ import numba
 import numpy as np
 
 from relion_mpi.backend.cpu.backproject import MAGIC, scatter, scatter_in_planes
-from relion_mpi.backend.cpu.jobs import child_rows
+from relion_mpi.backend.cpu.candidates import offsets_of
+from relion_mpi.backend.cpu.jobs import child_rows, phases_of
 from relion_mpi.backend.cpu.project import FAST, slice_into, slice_scratch
-from relion_mpi.backend.cpu.shifts import phase_table
 from relion_mpi.backend.half_plane import n_rows
 from relion_mpi.backend.results import Moments
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from relion_mpi.backend.cpu.posterior import Posterior
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.cpu.project import References
     from relion_mpi.backend.protocol import Quanta, SearchGrid
 
-SLICE_BYTES = 256 * 2**20
+SLICE_BYTES = 16 * 2**20
 """Slices waiting for the scatter at a time."""
 
 
@@ -65,20 +67,20 @@ def new_sums(
 
 @numba.njit(cache=True, parallel=True, fastmath=FAST)
 def weigh_slices(  # type: ignore[no-untyped-def]
-    volumes, size, reach, padding, sx, sy, shell,
+    volumes, size, reach, padding, sx, sy,
     masked, unmasked, reference_ctf, data_ctf, inv_sigma2, phases,
-    first_image, slice_offsets, hypothesis, child, weight_offsets, shift, weight,
+    images, first, offsets, hypothesis, child, weight_offsets, shift, weight,
     directions, psis, n_direction, n_psi_child, n_psi, n_orient,
     cross, power, class_weight, shift_weight, all_rows, data, share,
 ):  # fmt: skip
     """Sum each slice's shifted images, compare with its projection, and lay it out for scatter.
 
-    Images first_image .. first_image + n - 1 are done, with n = slice_offsets.size - 1 and slices
-    counted from slice_offsets[0].
-
     Parameters
     ----------
-    cross, power : float64 (n_img, n_shell) moments, added to
+    images : int64 (n,) images in the batch
+    first : int64 (n,) first slice of each image that is done
+    offsets : int64 (n + 1,) places of its slices in the output
+    cross, power : float (n_img, n_pix) moments before they are summed over shells, added to
     class_weight : float64 (n_img, n_class), added to
     shift_weight : float64 (n_img, n_fine_shift), added to
     all_rows : float (n_slice, 6) output
@@ -87,16 +89,16 @@ def weigh_slices(  # type: ignore[no-untyped-def]
     """
     n_pix = sx.size
     dtype = masked.dtype
-    for n in numba.prange(slice_offsets.size - 1):
-        i = first_image + n
+    for n in numba.prange(images.size):
+        i = images[n]
         rows64 = np.empty(6)
         rows = np.empty(6, dtype)
         re, im = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
         cos, sin = np.empty(n_pix, dtype), np.empty(n_pix, dtype)
-        pixel_cross, pixel_power = np.zeros(n_pix, dtype), np.zeros(n_pix, dtype)
+        pixel_cross, pixel_power = cross[i], power[i]
         scratch = slice_scratch(masked, n_pix)
-        for s in range(slice_offsets[n], slice_offsets[n + 1]):
-            out = s - slice_offsets[0]
+        for out in range(offsets[n], offsets[n + 1]):
+            s = first[n] + out - offsets[n]
             k = hypothesis[s] // n_orient
             child_rows(
                 hypothesis[s], child[s], directions, psis, n_direction, n_psi_child, n_psi,
@@ -129,9 +131,14 @@ def weigh_slices(  # type: ignore[no-untyped-def]
                 a, b = unmasked[i, 0, p], unmasked[i, 1, p]
                 data[out, p] = f * (a * cos[p] - b * sin[p])
                 data[out, n_pix + p] = f * (a * sin[p] + b * cos[p])
-        for p in range(n_pix):
-            cross[i, shell[p]] += pixel_cross[p]
-            power[i, shell[p]] += pixel_power[p]
+
+
+@numba.njit(cache=True, parallel=True)
+def sum_shells(values, shell, out):  # type: ignore[no-untyped-def]
+    """Add values (n_img, n_pix) of pixels to their shells in out (n_img, n_shell)."""
+    for i in numba.prange(values.shape[0]):
+        for p in range(shell.size):
+            out[i, shell[p]] += values[i, p]
 
 
 def accumulate(
@@ -149,9 +156,9 @@ def accumulate(
     RELION storeWeightedSums; a slice is back-projected once, its shifts summed before.
     """
     geometry, dtype = images.geometry, images.masked.dtype
-    n_img, n_class = images.n_img, references.volume.shape[0]
+    n_img, n_class, n_pix = images.n_img, references.volume.shape[0], geometry.n_pix
     children = posterior.children
-    phases = phase_table(children.shift_pix, geometry.x, geometry.y, geometry.box_size, dtype)
+    phases = phases_of(children, images, n_pix)
     moments = Moments(
         np.zeros((n_img, geometry.n_shell)),
         np.zeros((n_img, geometry.n_shell)),
@@ -159,58 +166,70 @@ def accumulate(
         np.zeros((n_img, children.shift_pix.shape[0])),
         posterior.n_slice,
     )
+    cross, power = np.zeros((n_img, n_pix), dtype), np.zeros((n_img, n_pix), dtype)
     weight = images.weight_ctf * inv_sigma2
     sx, sy = geometry.slice_x.astype(dtype), geometry.slice_y.astype(dtype)
-    for first, last in _image_groups(posterior, geometry.n_pix, dtype.itemsize):
-        offsets = posterior.slice_offsets[first : last + 1]
-        begin, end = int(offsets[0]), int(offsets[-1])
-        rows = np.empty((end - begin, 6), dtype)
-        data = np.empty((end - begin, 2 * geometry.n_pix), dtype)
-        share = np.empty(end - begin, dtype)
-        weigh_slices(
-            references.volume, references.size, references.padding * references.r_max,
-            references.padding, sx, sy, geometry.shell, images.masked, images.unmasked,
-            images.reference_ctf, images.data_ctf, inv_sigma2, phases, first, offsets,
-            posterior.hypothesis, posterior.child, posterior.weight_offsets, posterior.shift,
-            posterior.weight, children.direction, children.psi_rad, children.n_direction,
-            children.n_psi_child, children.n_psi, children.n_orient, moments.cross, moments.power,
-            moments.class_weight, moments.shift_weight, rows, data, share,
-        )  # fmt: skip
-        hypothesis = posterior.hypothesis[begin:end]
-        image = np.repeat(np.arange(first, last), np.diff(offsets))
-        class_index, orient = np.divmod(hypothesis, children.n_orient)
-        step = sums.quanta.share
-        exact = np.rint(share / step) * step
-        if sums.direction_weight.size:
-            np.add.at(sums.direction_weight, (class_index, orient // children.n_psi), exact)
-        if sums.planar:
-            _scatter_in_planes(sums, class_index, rows, sx, sy, data, weight, image, share)
-            continue
-        for k in range(n_class):
-            mine = slice(None) if n_class == 1 else np.flatnonzero(class_index == k)
-            _scatter_class(
-                sums, k, rows[mine], sx, sy, data[mine], weight, image[mine], share[mine]
-            )
+    limit = max(n_img, SLICE_BYTES // (2 * n_pix * dtype.itemsize))
+    n_most = min(limit, posterior.n_slice)
+    all_rows, all_data = np.empty((n_most, 6), dtype), np.empty((n_most, 2 * n_pix), dtype)
+    all_share = np.empty(n_most, dtype)
+    for group in posterior.groups:
+        for mine, first, offsets in _rounds(group.slice_offsets, limit):
+            n = int(offsets[-1])
+            rows, data, share = all_rows[:n], all_data[:n], all_share[:n]
+            weigh_slices(
+                references.volume, references.size, references.padding * references.r_max,
+                references.padding, sx, sy, images.masked, images.unmasked,
+                images.reference_ctf, images.data_ctf, inv_sigma2, phases,
+                group.first_image + mine, first, offsets,
+                group.hypothesis, group.child, group.weight_offsets, group.shift,
+                group.weight, children.direction, children.psi_rad, children.n_direction,
+                children.n_psi_child, children.n_psi, children.n_orient, cross, power,
+                moments.class_weight, moments.shift_weight, rows, data, share,
+            )  # fmt: skip
+            number = np.repeat(first - offsets[:-1], np.diff(offsets)) + np.arange(n)
+            image = np.repeat(group.first_image + mine, np.diff(offsets))
+            class_index, orient = np.divmod(group.hypothesis[number], children.n_orient)
+            _count_directions(sums, class_index, orient // children.n_psi, share)
+            _scatter(sums, class_index, rows, sx, sy, data, weight, image, share)
+    sum_shells(cross, geometry.shell, moments.cross)
+    sum_shells(power, geometry.shell, moments.power)
     return moments
 
 
-def _image_groups(posterior: Posterior, n_pix: int, itemsize: int) -> list[tuple[int, int]]:
-    """Split a batch so that the slices of a group fit in SLICE_BYTES."""
-    limit = max(1, SLICE_BYTES // (2 * n_pix * itemsize))
-    groups, first = [], 0
-    offsets = posterior.slice_offsets
-    n_img = offsets.size - 1
-    while first < n_img:
-        last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
-        last = min(max(last, first + 1), n_img)
-        groups.append((first, last))
-        first = last
-    return groups
+def _rounds(
+    slice_offsets: NDArray[np.int64], limit: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Deal out the slices of images, so many at a time, each image its next ones.
+
+    Yields
+    ------
+    mine, first : int64 (n,)
+        Images, and the slice that each goes on with.
+    offsets : int64 (n + 1,)
+        Places of their slices in the round; at most `limit`, which is no less than the images.
+    """
+    first, end = slice_offsets[:-1].copy(), slice_offsets[1:]
+    while (mine := np.flatnonzero(first < end)).size:
+        n_each = np.minimum(end[mine] - first[mine], limit // mine.size)
+        yield mine, first[mine], offsets_of(n_each)
+        first[mine] += n_each
 
 
-def _scatter_class(
+def _count_directions(
     sums: Sums,
-    k: int,
+    class_index: NDArray[np.int64],
+    direction: NDArray[np.int64],
+    share: NDArray[Any],
+) -> None:
+    if sums.direction_weight.size:
+        step = sums.quanta.share
+        np.add.at(sums.direction_weight, (class_index, direction), np.rint(share / step) * step)
+
+
+def _scatter(
+    sums: Sums,
+    class_index: NDArray[np.int64],
     rows: NDArray[Any],
     sx: NDArray[Any],
     sy: NDArray[Any],
@@ -219,15 +238,36 @@ def _scatter_class(
     image: NDArray[np.int64],
     share: NDArray[Any],
 ) -> None:
-    """Scatter one class, its planes shared out over the threads."""
+    """Scatter slices of any classes."""
+    if sums.planar:
+        _scatter_in_planes(sums, class_index, rows, sx, sy, data, weight, image, share)
+        return
+    for k in np.unique(class_index):
+        chosen = np.flatnonzero(class_index == k)
+        _scatter_class(sums, k, chosen, rows, sx, sy, data, weight, image, share)
+
+
+def _scatter_class(
+    sums: Sums,
+    k: int,
+    chosen: NDArray[np.int64],
+    rows: NDArray[Any],
+    sx: NDArray[Any],
+    sy: NDArray[Any],
+    data: NDArray[Any],
+    weight: NDArray[Any],
+    image: NDArray[np.int64],
+    share: NDArray[Any],
+) -> None:
+    """Scatter the chosen slices, those of one class, its planes shared out over the threads."""
     n_slab = numba.get_num_threads()
     reach = sums.padding * sums.r_max
     # A random slice has as many samples in each of equally thick slabs (Archimedes).
     planes = np.rint(np.linspace(-reach, reach, n_slab + 1)).astype(np.int64) + sums.size // 2
     planes[0], planes[-1] = 0, sums.size
     scatter(
-        sums.volume[k], sums.size, reach, planes[:-1].copy(), planes[1:].copy(), rows, sx, sy,
-        data, weight, image, share, MAGIC * sums.quanta.data, MAGIC * sums.quanta.weight,
+        sums.volume[k], sums.size, reach, planes[:-1].copy(), planes[1:].copy(), chosen, rows,
+        sx, sy, data, weight, image, share, MAGIC * sums.quanta.data, MAGIC * sums.quanta.weight,
     )  # fmt: skip
 
 

@@ -86,10 +86,10 @@ def spread(volume, size, low, high, n, index, plane, work, of_data, of_weight): 
 
 @numba.njit(cache=True, parallel=True, fastmath=EXACT)
 def scatter(  # type: ignore[no-untyped-def]
-    volume, size, reach, first_z, last_z, all_rows, sx, sy, data, weight, image, share,
+    volume, size, reach, first_z, last_z, chosen, all_rows, sx, sy, data, weight, image, share,
     of_data, of_weight,
 ):  # fmt: skip
-    """Add slices to a volume; the adjoint of `project.slices`.
+    """Add chosen slices to a volume; the adjoint of `project.slices`.
 
     Every slab sees all slices and writes only its own planes, so threads never collide; additions
     are rounded to steps that float64 sums exactly, so no order of slices or ranks matters.
@@ -99,6 +99,7 @@ def scatter(  # type: ignore[no-untyped-def]
     volume : float64 (size * size * (size // 2 + 1) * 3,) flat, interleaved (re, im, weight)
     size, reach : side of the cube; padding * r_max
     first_z, last_z : int64 (n_slab,) planes of each slab, last excluded
+    chosen : int64 (n,) slices to add
     all_rows : float (n_slice, 6) rotation rows times padding
     sx, sy : float (n_pix,) positions in model pixels
     data : float (n_slice, 2 * n_pix) [real | imaginary]
@@ -111,7 +112,7 @@ def scatter(  # type: ignore[no-untyped-def]
         low, high = first_z[slab], last_z[slab]
         index, plane = np.empty(sx.size, np.uint64), np.empty(sx.size, np.int64)
         work = np.empty((6, sx.size))
-        for j in range(all_rows.shape[0]):
+        for j in chosen:
             n = place(
                 all_rows[j], sx, sy, size, reach, low, high, data[j], weight[image[j]], share[j],
                 index, plane, work,

@@ -35,6 +35,21 @@ class Candidates:
     n_significant: NDArray[np.int64]
 
 
+    def of_images(self, first: int, last: int) -> Candidates:
+        """Return those of images first .. last - 1, which count from 0 then."""
+        jobs = slice(self.job_offsets[first], self.job_offsets[last])
+        pairs = slice(self.shift_offsets[jobs.start], self.shift_offsets[jobs.stop])
+        return Candidates(
+            self.job_offsets[first : last + 1] - jobs.start,
+            self.hypothesis[jobs],
+            self.log_prior[jobs],
+            self.shift_offsets[jobs.start : jobs.stop + 1] - pairs.start,
+            self.shift[pairs],
+            self.shift_prior[first:last],
+            self.n_significant[first:last],
+        )
+
+
 def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Turn counts into offsets with a leading zero."""
     offsets = np.zeros(counts.size + 1, np.int64)

@@ -14,7 +14,13 @@ import numpy as np
 from relion_mpi.backend.cpu.candidates import Candidates, join_candidates, offsets_of
 from relion_mpi.backend.cpu.project import rotation_rows, slices
 from relion_mpi.backend.cpu.shifts import phase_table, shifted_images
-from relion_mpi.backend.cpu.significance import log_margin, significance_threshold
+from relion_mpi.backend.cpu.significance import (
+    N_BINS,
+    bin_of,
+    bin_of_cut,
+    cut_within,
+    log_margin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +58,39 @@ def log_weight(cross, power, is_cc):  # type: ignore[no-untyped-def]
     return cross - 0.5 * power
 
 
+@numba.njit(cache=True)
+def image_threshold(cross, power, log_dir, log_shift, n_psi, peak, fraction, limit):  # type: ignore[no-untyped-def]
+    """Find the significance threshold of an image; parameters as of `thresholds`, of one image."""
+    n_hyp, n_shift = cross.shape
+    margin = log_margin(n_hyp * n_shift)
+    weight, count = np.zeros(N_BINS), np.zeros(N_BINS, np.int64)
+    total, least = 0.0, peak
+    for h in range(n_hyp):
+        prior = log_dir[h // n_psi]
+        for t in range(n_shift):
+            v = log_weight(cross[h, t], power[h], False) + prior + log_shift[t]
+            if v > peak - margin:
+                w = math.exp(v - peak)
+                b = bin_of(v, peak, margin)
+                weight[b] += w
+                count[b] += 1
+                total += w
+                least = min(least, v)
+    chosen, above, n_above = bin_of_cut(weight, count, total, fraction, limit)
+    if chosen < 0:
+        return least
+    members = np.empty(count[chosen])
+    n = 0
+    for h in range(n_hyp):
+        prior = log_dir[h // n_psi]
+        for t in range(n_shift):
+            v = log_weight(cross[h, t], power[h], False) + prior + log_shift[t]
+            if v > peak - margin and bin_of(v, peak, margin) == chosen:
+                members[n] = v
+                n += 1
+    return cut_within(members, peak, above, n_above, fraction * total, limit)
+
+
 @numba.njit(cache=True, parallel=True)
 def thresholds(cross, power, log_dir, log_shift, n_psi, is_cc, fraction, limit, cut, n_job, n_pair):  # type: ignore[no-untyped-def]
     """Find each image's significance threshold and how much passes it.
@@ -74,27 +113,11 @@ def thresholds(cross, power, log_dir, log_shift, n_psi, is_cc, fraction, limit, 
                 v = log_weight(cross[h, i, t], power[h, i], is_cc) + prior
                 v += 0.0 if is_cc else log_shift[i, t]
                 peak = max(peak, v)
-        if is_cc:
-            cut[i] = peak
-        else:
-            margin = log_margin(n_hyp * n_shift)
-            n = 0
-            for h in range(n_hyp):
-                prior = log_dir[h // n_psi]
-                for t in range(n_shift):
-                    v = log_weight(cross[h, i, t], power[h, i], is_cc) + prior + log_shift[i, t]
-                    if v > peak - margin:
-                        n += 1
-            values = np.empty(n)
-            n = 0
-            for h in range(n_hyp):
-                prior = log_dir[h // n_psi]
-                for t in range(n_shift):
-                    v = log_weight(cross[h, i, t], power[h, i], is_cc) + prior + log_shift[i, t]
-                    if v > peak - margin:
-                        values[n] = v
-                        n += 1
-            cut[i], _ = significance_threshold(values, peak, margin, fraction, limit)
+        cut[i] = peak
+        if not is_cc:
+            cut[i] = image_threshold(
+                cross[:, i], power[:, i], log_dir, log_shift[i], n_psi, peak, fraction, limit
+            )
         jobs, pairs = 0, 0
         for h in range(n_hyp):
             prior = 0.0 if is_cc else log_dir[h // n_psi]

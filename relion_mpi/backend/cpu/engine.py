@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relion_mpi.backend.cpu import accumulate, coarse, local, posterior, prepare
+from relion_mpi.backend.cpu.heap import give_back
 from relion_mpi.backend.cpu.packing import pack
 from relion_mpi.backend.cpu.project import References, slices, transform_reference
 from relion_mpi.backend.half_plane import n_rows
@@ -64,7 +65,8 @@ class CPUBackend:
         """Need nothing: everything here is done when it returns."""
 
     def forget(self, room_bytes: int = 0) -> None:
-        """Keep nothing."""
+        """Keep nothing, and let the C library keep nothing."""
+        give_back()
 
     def memory_used(self) -> int:
         """Use no device's memory."""
@@ -74,8 +76,12 @@ class CPUBackend:
         self, maps: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> References:
         """Transform maps (n_class, box, box, box) or (n_class, box, box) for slicing."""
-        volumes = [transform_reference(m, r_max, padding, self.dtype).reshape(-1) for m in maps]
-        return References(np.stack(volumes), padded_size(r_max, padding), r_max, padding)
+        size = padded_size(r_max, padding)
+        n_values = 2 * size ** (maps.ndim - 2) * (size // 2 + 1)
+        volumes = np.empty((maps.shape[0], n_values), self.dtype)
+        for volume, out in zip(maps, volumes, strict=True):
+            transform_reference(volume, r_max, padding, out)
+        return References(volumes, size, r_max, padding)
 
     def project(
         self,
@@ -183,6 +189,7 @@ class CPUBackend:
         planar: bool = False,
     ) -> Sums:  # fmt: skip
         """Make empty sums for one half-set."""
+        give_back()  # what making the references left
         return accumulate.new_sums(n_class, n_dir, r_max, padding, quanta, planar=planar)
 
     def accumulate(
@@ -199,14 +206,12 @@ class CPUBackend:
         return accumulate.accumulate(images, references, grid, found, sums, inverse)
 
     def fetch_sums(self, sums: Sums) -> HostSums:
-        """Bring sums to the host."""
+        """Hand over sums, which are none any more: their memory is that of the result."""
         if sums.planar:
-            rows = sums.volume.reshape(-1, n_rows(sums.size), 3).copy()
-            return HostSums(rows, sums.direction_weight)
-        shape = (-1, sums.size, sums.size, sums.size // 2 + 1, 3)
-        starts = row_starts(sums.size)
-        packed = np.stack([pack(one, starts) for one in sums.volume.reshape(shape)])
-        return HostSums(packed, sums.direction_weight)
+            rows = sums.volume.reshape(-1, n_rows(sums.size), 3)
+        else:
+            rows = pack(sums.volume, sums.size, row_starts(sums.size))
+        return HostSums(rows, sums.direction_weight)
 
     def _inverse_noise(
         self, images: Images, likelihood: Likelihood, *, for_search: bool

@@ -182,32 +182,44 @@ def score_jobs(  # type: ignore[no-untyped-def]
                         scores[pair, child, c] = score
 
 
+def phases_of(children: Children, images: Images, n_pix: int) -> NDArray[np.floating[Any]]:
+    """Make the factors that move the leading n_pix pixels by each shift of a grid."""
+    x, y = images.geometry.x[:n_pix], images.geometry.y[:n_pix]
+    return phase_table(children.shift_pix, x, y, images.geometry.box_size, images.masked.dtype)
+
+
 def score(
     images: Images,
     references: References,
     candidates: Candidates,
     children: Children,
     inv_sigma2: NDArray[Any],
-    n_pix: int,
+    phases: NDArray[np.floating[Any]],
     *,
     is_cc: bool,
+    first_image: int = 0,
 ) -> NDArray[np.floating[Any]]:
-    """Score the children of the candidates with the leading n_pix pixels.
+    """Score the children of the candidates with the pixels of a table of phases.
+
+    Parameters
+    ----------
+    candidates
+        Of consecutive images from first_image on.
+    phases
+        From `phases_of`.
 
     Returns
     -------
     float (n_pair, n_child, n_shift_child)
         Log weights; kept in the images' dtype.
     """
-    geometry, dtype = images.geometry, images.masked.dtype
-    phases = phase_table(
-        children.shift_pix, geometry.x[:n_pix], geometry.y[:n_pix], geometry.box_size, dtype
-    )
+    geometry, dtype, n_pix = images.geometry, images.masked.dtype, phases.shape[2]
+    mine = slice(first_image, first_image + candidates.n_significant.size)
     scores = np.empty((candidates.shift.size, children.n_child, children.n_shift_child), dtype)
     score_jobs(
         references.volume, references.size, references.padding * references.r_max,
         references.padding, geometry.slice_x.astype(dtype), geometry.slice_y.astype(dtype), n_pix,
-        images.masked, phases, images.reference_ctf, inv_sigma2,
+        images.masked[mine], phases, images.reference_ctf[mine], inv_sigma2,
         candidates.job_offsets, candidates.hypothesis, candidates.log_prior,
         candidates.shift_offsets, candidates.shift, candidates.shift_prior,
         children.direction, children.psi_rad, children.n_direction, children.n_psi_child,

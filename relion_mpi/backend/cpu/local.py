@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
 from relion_mpi.backend.cpu.candidates import Candidates, offsets_of
-from relion_mpi.backend.cpu.jobs import coarse_children, score
-from relion_mpi.backend.cpu.significance import log_margin, significance_threshold
+from relion_mpi.backend.cpu.jobs import coarse_children, phases_of, score
+from relion_mpi.backend.cpu.significance import (
+    N_BINS,
+    bin_of,
+    bin_of_cut,
+    cut_within,
+    log_margin,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,21 +43,30 @@ def cut_scores(scores, sample_offsets, fraction, limit, cut, peak, log_total, n_
             best = max(best, v)
         peak[i] = best
         margin = log_margin(mine.size)
-        n = 0
-        for v in mine:
-            n += v > best - margin
-        near = np.empty(n)
-        n = 0
+        weight, count = np.zeros(N_BINS), np.zeros(N_BINS, np.int64)
+        total, least = 0.0, best
         for v in mine:
             if v > best - margin:
-                near[n] = v
-                n += 1
-        threshold, total = significance_threshold(near, best, margin, fraction, limit)
-        cut[i] = threshold
+                w = math.exp(v - best)
+                b = bin_of(v, best, margin)
+                weight[b] += w
+                count[b] += 1
+                total += w
+                least = min(least, v)
+        chosen, before, n_before = bin_of_cut(weight, count, total, fraction, limit)
+        cut[i] = least
+        if chosen >= 0:
+            members = np.empty(count[chosen])
+            n = 0
+            for v in mine:
+                if v > best - margin and bin_of(v, best, margin) == chosen:
+                    members[n] = v
+                    n += 1
+            cut[i] = cut_within(members, best, before, n_before, fraction * total, limit)
         log_total[i] = best + np.log(total)
         above = 0
-        for v in near:
-            above += v >= threshold
+        for v in mine:
+            above += v >= cut[i]
         n_above[i] = above
 
 
@@ -74,9 +90,10 @@ def search_local(
         np.diff(prior.offsets) * n_shift,
     )
     is_cc = likelihood.metric == "cc"
+    children = coarse_children(grid)
     scores = score(
-        images, references, everything, coarse_children(grid), inv_sigma2,
-        images.geometry.n_coarse, is_cc=is_cc,
+        images, references, everything, children, inv_sigma2,
+        phases_of(children, images, images.geometry.n_coarse), is_cc=is_cc,
     ).ravel()  # fmt: skip
     n_img = images.n_img
     cut, peak, total = np.empty(n_img), np.empty(n_img), np.empty(n_img)

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 
-@numba.njit(cache=True, parallel=True)
-def pack(volume, starts):  # type: ignore[no-untyped-def]
-    """Keep the rows' voxels.
+@numba.njit(cache=True)
+def pack(volumes, size, starts):  # type: ignore[no-untyped-def]
+    """Move the rows' voxels to the front of all volumes' memory, one volume after the other.
+
+    Nothing else is as large as the sums, so they get no copy. What is moved lies behind where it
+    goes to.
 
     Parameters
     ----------
-    volume : real (size, size, size // 2 + 1, 3)
+    volumes : real (n, size * size * (size // 2 + 1) * 3), overwritten
+    size : side of a volume
     starts : int64 (size * size + 1,)
 
     Returns
     -------
-    real (n_kept, 3)
+    real (n, n_kept, 3), a view
     """
-    size = volume.shape[0]
-    out = np.empty((starts[-1], 3), volume.dtype)
-    for z in numba.prange(size):
-        for y in range(size):
-            first, last = starts[z * size + y], starts[z * size + y + 1]
-            for x in range(last - first):
-                for j in range(3):
-                    out[first + x, j] = volume[z, y, x, j]
-    return out
+    flat = volumes.reshape(-1)
+    row, to = 3 * (size // 2 + 1), 0
+    for n in range(volumes.shape[0]):
+        for line in range(size * size):
+            begin = (n * size * size + line) * row
+            length = 3 * (starts[line + 1] - starts[line])
+            for j in range(length):
+                flat[to + j] = flat[begin + j]
+            to += length
+    return flat[:to].reshape(volumes.shape[0], starts[-1], 3)
 
 
 @numba.njit(cache=True, parallel=True)

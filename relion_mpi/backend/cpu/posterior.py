@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
 from relion_mpi.backend.cpu.candidates import offsets_of
-from relion_mpi.backend.cpu.jobs import Children, fine_children, score
+from relion_mpi.backend.cpu.jobs import Children, fine_children, phases_of, score
 from relion_mpi.backend.cpu.local import cut_scores
 from relion_mpi.backend.results import BestHypotheses
 
@@ -22,33 +22,51 @@ if TYPE_CHECKING:
     from relion_mpi.backend.protocol import Likelihood, SearchGrid
 
 
+SCORE_BYTES = 8 * 2**20
+"""Scores held at a time, for each thread; decides how many images are scored together."""
+
+
 @dataclass(frozen=True, slots=True)
-class Posterior:
-    """Slices that carry weight, each with its shifts.
+class Slices:
+    """Slices of consecutive images that carry weight, each with its shifts.
 
     Attributes
     ----------
+    first_image : in the batch
     slice_offsets : int64 (n_img + 1,) slices of each image
     hypothesis : int64 (n_slice,) coarse hypothesis
-    child : int64 (n_slice,)
+    child : int32 (n_slice,)
     weight_offsets : int64 (n_slice + 1,)
-    shift : int64 (n_weight,) fine shift
+    shift : int32 (n_weight,) fine shift
     weight : float (n_weight,) posterior probability
+    """
+
+    first_image: int
+    slice_offsets: NDArray[np.int64]
+    hypothesis: NDArray[np.int64]
+    child: NDArray[np.int32]
+    weight_offsets: NDArray[np.int64]
+    shift: NDArray[np.int32]
+    weight: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """The slices of a batch.
+
+    Attributes
+    ----------
+    groups : slices of its images, in their order
     children : the fine grid
     """
 
-    slice_offsets: NDArray[np.int64]
-    hypothesis: NDArray[np.int64]
-    child: NDArray[np.int64]
-    weight_offsets: NDArray[np.int64]
-    shift: NDArray[np.int64]
-    weight: NDArray[np.floating[Any]]
+    groups: tuple[Slices, ...]
     children: Children
 
     @property
     def n_slice(self) -> int:
         """Number of slices."""
-        return self.hypothesis.size
+        return sum(group.hypothesis.size for group in self.groups)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -115,13 +133,55 @@ def search_fine(
     likelihood: Likelihood,
     inv_sigma2: NDArray[Any],
 ) -> tuple[Posterior, BestHypotheses]:
-    """Do what `Backend.search_fine` promises."""
+    """Do what `Backend.search_fine` promises, a group of images after the other."""
     children = fine_children(grid)
+    phases = phases_of(children, images, images.geometry.n_pix)
     is_cc = likelihood.metric == "cc"
-    scores = score(
-        images, references, candidates, children, inv_sigma2, images.geometry.n_pix, is_cc=is_cc
+    groups, found = [], []
+    for first, last in _image_groups(candidates, children, images.masked.dtype.itemsize):
+        mine = candidates.of_images(first, last)
+        scores = score(
+            images, references, mine, children, inv_sigma2, phases, is_cc=is_cc, first_image=first
+        )
+        slices, best = _select(scores, mine, children, likelihood, first)
+        groups.append(slices)
+        found.append(best)
+        del scores  # before there are others
+    joined = (
+        np.concatenate([getattr(best, field.name) for best in found])
+        for field in fields(BestHypotheses)
     )
-    n_img = images.n_img
+    return Posterior(tuple(groups), children), BestHypotheses(*joined)
+
+
+def _image_groups(
+    candidates: Candidates, children: Children, itemsize: int
+) -> list[tuple[int, int]]:
+    """Split a batch so that the scores of a group fit in SCORE_BYTES a thread, one image's always.
+
+    An image has to itself what a thread has: all work on any group of several images.
+    """
+    pairs = candidates.shift_offsets[candidates.job_offsets]
+    each = children.n_child * children.n_shift_child * itemsize
+    limit = SCORE_BYTES * numba.get_num_threads() // each
+    groups, first, n_img = [], 0, pairs.size - 1
+    while first < n_img:
+        last = int(np.searchsorted(pairs, pairs[first] + limit, side="right")) - 1
+        last = min(max(last, first + 1), n_img)
+        groups.append((first, last))
+        first = last
+    return groups
+
+
+def _select(
+    scores: NDArray[Any],
+    candidates: Candidates,
+    children: Children,
+    likelihood: Likelihood,
+    first_image: int,
+) -> tuple[Slices, BestHypotheses]:
+    """Normalise and cut the scores of a group of images."""
+    is_cc, n_img = likelihood.metric == "cc", candidates.n_significant.size
     per_pair = children.n_child * children.n_shift_child
     cut, peak, log_total = np.empty(n_img), np.empty(n_img), np.empty(n_img)
     n_above = np.empty(n_img, np.int64)
@@ -137,34 +197,33 @@ def search_fine(
     count_kept(
         scores, candidates.job_offsets, candidates.shift_offsets, cut, n_slice, n_weight, best
     )
-    posterior = _fill(scores, candidates, children, cut, log_total, n_slice, n_weight)
-    return posterior, _best(best, candidates, children, peak, log_total)
+    slices = _fill(scores, candidates, cut, log_total, (n_slice, n_weight), first_image)
+    return slices, _best(best, candidates, children, peak, log_total)
 
 
 def _fill(
     scores: NDArray[Any],
     candidates: Candidates,
-    children: Children,
     cut: NDArray[np.float64],
     norm: NDArray[np.float64],
-    n_slice: NDArray[np.int64],
-    n_weight: NDArray[np.int64],
-) -> Posterior:
-    """List the samples at or above the cut."""
-    slice_start, weight_start = offsets_of(n_slice), offsets_of(n_weight)
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    first_image: int,
+) -> Slices:
+    """List the samples at or above the cut; counts are of `count_kept`."""
+    slice_start, weight_start = map(offsets_of, counts)
     hypothesis = np.empty(slice_start[-1], np.int64)
-    child = np.empty(slice_start[-1], np.int64)
+    child = np.empty(slice_start[-1], np.int32)
     weight_offsets = np.zeros(slice_start[-1] + 1, np.int64)
-    shift = np.empty(weight_start[-1], np.int64)
+    shift = np.empty(weight_start[-1], np.int32)
     weight = np.empty(weight_start[-1], scores.dtype)
     fill_kept(
         scores, candidates.job_offsets, candidates.hypothesis, candidates.shift_offsets,
         candidates.shift, cut, norm, slice_start, weight_start, hypothesis, child,
         weight_offsets, shift, weight,
     )  # fmt: skip
-    return Posterior(
-        slice_start[candidates.job_offsets], hypothesis, child, weight_offsets, shift, weight,
-        children,
+    return Slices(
+        first_image, slice_start[candidates.job_offsets], hypothesis, child, weight_offsets, shift,
+        weight,
     )  # fmt: skip
 
 

@@ -224,6 +224,7 @@ def prepare_images(
             shell_power(transforms, geometry.power_shell, norm, power)
         out = np.empty((n_img, 2, geometry.n_pix), dtype)
         gather(transforms, geometry.x, geometry.y, norm, out)
+        del transforms  # before there are others
         if remainder_pix is not None:
             out = _moved(out, remainder_pix, geometry)
         parts.append(_demodulated(out, optics.phase))

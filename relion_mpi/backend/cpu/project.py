@@ -17,7 +17,7 @@ from relion_mpi.fourier.masks import sinc_squared
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 """fastmath flags that keep NaN and infinity honest."""
@@ -52,8 +52,11 @@ class References:
 
 
 def transform_reference(
-    volume: NDArray[np.floating[Any]], r_max: int, padding: int, dtype: DTypeLike
-) -> NDArray[np.floating[Any]]:
+    volume: NDArray[np.floating[Any]],
+    r_max: int,
+    padding: int,
+    out: NDArray[np.floating[Any]],
+) -> None:
     """Make the padded transform of a map.
 
     Parameters
@@ -63,13 +66,9 @@ def transform_reference(
         Last shell kept.
     padding
         Oversampling.
-    dtype
-        float32 or float64.
-
-    Returns
-    -------
-    dtype (size, size, size // 2 + 1, 2) or (size, size // 2 + 1, 2)
-        Scaled so that a slice is the transform of the projected image divided by n^2.
+    out : float32 or float64 (size * size * (size // 2 + 1) * 2,), one size less for a 2D reference
+        Output, as in `References`; scaled so that a slice is the transform of the projected image
+        divided by n^2.
 
     Source
     ------
@@ -77,24 +76,26 @@ def transform_reference(
     """
     box, ndim = volume.shape[0], volume.ndim
     big = padding * box
-    corrected = (volume / sinc_squared(box, padding, ndim)).astype(dtype)
-    padded = np.zeros((big,) * ndim, dtype)
-    start = big // 2 - box // 2
-    padded[(slice(start, start + box),) * ndim] = corrected
-    transform = fft.rfftn(fft.ifftshift(padded), workers=-1, overwrite_x=True)
+    corrected = (volume / sinc_squared(box, padding, ndim)).astype(out.dtype)
+    padded = np.zeros((big,) * ndim, out.dtype)
+    padded[np.ix_(*[(np.arange(box) - box // 2) % big] * ndim)] = corrected
+    del corrected
+    transform = fft.rfftn(padded, workers=-1)
     del padded
     reach = padding * r_max
     size = padded_size(r_max, padding)
     index = np.arange(-reach, reach + 1)
-    out = np.zeros((size,) * (ndim - 1) + (size // 2 + 1,), transform.dtype)
-    inside = (slice(1, -1),) * (ndim - 1) + (slice(0, reach + 1),)
-    out[inside] = transform[np.ix_(*[index % big] * (ndim - 1), np.arange(reach + 1))]
+    complex_out = out.view(transform.dtype).reshape(-1, size, size // 2 + 1)
+    complex_out[...] = 0
     squared = index.astype(np.float64) ** 2
     radius2 = squared[:, None] + np.arange(reach + 1) ** 2
-    if ndim == 3:
-        radius2 = squared[:, None, None] + radius2
-    out[inside] *= (radius2 <= reach**2) / float(box) ** 2
-    return np.ascontiguousarray(out).view(dtype).reshape(*out.shape, 2)
+    # Plane by plane: masks and copies of whole volumes would be as large as the result.
+    planes = zip(index, complex_out[1:-1], strict=True) if ndim == 3 else ((0, complex_out[0]),)
+    for z, plane in planes:
+        source = transform[z % big] if ndim == 3 else transform
+        inside = plane[1:-1, : reach + 1]
+        inside[...] = source[index % big, : reach + 1]
+        inside *= (float(z) ** 2 + radius2 <= reach**2) / float(box) ** 2
 
 
 @numba.njit(cache=True)

@@ -36,10 +36,11 @@ def phase_table(
     dtype (n_shift, 2, n_pix)
         Cosines and (negative) sines.
     """
-    angle = (-2.0 * np.pi / box_size) * (
-        shifts_pix[:, :1] * x[None, :] + shifts_pix[:, 1:] * y[None, :]
-    )
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(dtype)
+    table: NDArray[np.floating[Any]] = np.empty((shifts_pix.shape[0], 2, x.size), dtype)
+    for shift, (cos, sin) in zip(shifts_pix, table, strict=True):  # angles are float64: few at once
+        angle = (-2.0 * np.pi / box_size) * (shift[0] * x + shift[1] * y)
+        cos[...], sin[...] = np.cos(angle), np.sin(angle)
+    return table
 
 
 @numba.njit(cache=True, fastmath=FAST)

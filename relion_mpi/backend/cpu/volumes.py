@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.backend.cpu import map_power, voxels
+from relion_mpi.backend.cpu.heap import give_back
 from relion_mpi.backend.cpu.packing import unpack
 from relion_mpi.backend.volumes import FourierSums, Uploaded
 from relion_mpi.fourier.correlation import shell_powers
@@ -158,18 +159,25 @@ class CPUVolumes:
         kept = slice(origin - low, origin + high + 1)
         middle = (np.arange(box) - box // 2) % big
         # Axis by axis: only what is not zero goes in, and only the box comes out.
+        # Each array goes as soon as the next one is there, the caller's included if it let go.
         spread = np.zeros((big, coefficients.size, high + 1), np.complex128)
         spread[coefficients] = transform[kept, kept, : high + 1]
+        del transform
         planes = fft.ifft(spread, axis=0, workers=-1, overwrite_x=True)[middle]
         spread = np.zeros((box, big, high + 1), np.complex128)
         spread[:, coefficients] = planes
+        del planes
         rows = fft.ifft(spread, axis=1, workers=-1, overwrite_x=True)[:, middle]
-        volume = fft.irfft(rows, n=big, axis=2, workers=-1)[:, :, middle] * float(box) ** 2
+        del spread
+        volume = fft.irfft(rows, n=big, axis=2, workers=-1)[:, :, middle]
+        del rows
+        volume *= float(box) ** 2
         volume = mask_outside_to_mean(volume, box / 2, edge_pix)
         return volume / sinc_squared(box, padding, 3)
 
     def release(self) -> None:
-        """Keep nothing, so do nothing."""
+        """Keep nothing, and let the C library keep nothing."""
+        give_back()
 
 
 def _blob_volume(blob: NDArray[np.float64], size: int, big: int) -> NDArray[np.float64]:

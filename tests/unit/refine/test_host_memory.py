@@ -17,7 +17,6 @@ from relion_mpi.refine.host_memory import (
     HostJob,
     as_far_as,
     host_need,
-    kept_heap,
     peak,
 )
 from relion_mpi.sampling.orientations import make_orientation_grid
@@ -29,8 +28,9 @@ def need(job=JOB, **changes):
     return host_need(HostJob(job, **changes))
 
 
-def handing_over(job=JOB):
-    return need(job).worker["handing over sums"]
+def searching(job=JOB):
+    (moment,) = (terms for name, terms in need(job).worker.items() if name.startswith("searching"))
+    return moment
 
 
 @pytest.mark.parametrize(("precision", "padding"), [("float32", 1), ("float32", 2), ("float64", 2)])
@@ -38,16 +38,16 @@ def test_volumes_are_as_large_as_those_of_the_backend(precision, padding):
     backend = select_backend("cpu", precision)
     references = backend.load_references(np.zeros((1, 24, 24, 24), np.float32), 12, padding)
     sums = backend.new_sums(1, 4, 12, padding, Quanta(1e-9, 1e-9, 1e-9))
-    terms = handing_over(GpuJob(24, padding, precision=precision, searches=((1, 8),)))
+    terms = searching(GpuJob(24, padding, precision=precision, searches=((1, 8),)))
     assert terms["references"] == 2 * references.volume.nbytes
     assert terms["sums"] == 2 * sums.volume.nbytes
-    # One half-set at a time, and once more while its classes are stacked.
-    assert terms["packed sums"] == 2 * backend.fetch_sums(sums).volume.nbytes
+    # On their way they lie where they were summed.
+    assert np.shares_memory(backend.fetch_sums(sums).volume, sums.volume)
 
 
 def test_twice_the_box_needs_nearly_eight_times_the_volumes():
-    small, large = handing_over(), handing_over(replace(JOB, box_size=128))
-    for name in ("references", "sums", "packed sums"):
+    small, large = searching(), searching(replace(JOB, box_size=128))
+    for name in ("references", "sums"):
         assert large[name] / small[name] == pytest.approx(8, rel=0.06)
 
 
@@ -58,7 +58,7 @@ def test_coarse_slices_are_kept_as_far_as_the_backend_keeps_them():
 
 
 def test_a_gpu_spares_the_host_the_volumes():
-    assert "references" not in need(on_gpu=True).worker["handing over sums"]
+    assert not any("references" in terms for terms in need(on_gpu=True).worker.values())
     large = replace(JOB, box_size=256)
     assert need(large, on_gpu=True).worker_bytes < need(large).worker_bytes / 2
     assert need(large, on_gpu=True, mstep_on_gpu=True).master_bytes < need(large).master_bytes
@@ -113,8 +113,48 @@ def test_the_peak_is_the_moment_with_most():
     assert peak({"a": {"x": 1, "y": 2}, "b": {"x": 4}}) == ("b", 4)
 
 
-@pytest.mark.parametrize(
-    ("array", "total", "kept"), [(1, 10, 10), (1, 10**9, 2**26), (10**8, 9, 0)]
-)
-def test_the_c_library_keeps_small_arrays_up_to_its_limit(array, total, kept):
-    assert kept_heap(array, total) == kept
+def test_an_image_size_that_a_run_did_not_reach_does_not_count():
+    host = HostJob(replace(JOB, box_size=128, searches=((4608, 48),)))
+    half, whole = (host_need(as_far_as(host, 2, 2, size)) for size in (64, 128))
+    half_sums, whole_sums = (n.worker["searching 4608 orientations"]["sums"] for n in (half, whole))
+    assert whole_sums / half_sums == pytest.approx(8, rel=0.1)
+    assert half.master_bytes < whole.master_bytes
+    assert whole == host_need(replace(host, local_order=0, is_saved=False))
+
+
+def test_slices_of_a_first_pass_are_no_larger_than_the_image():
+    host = HostJob(replace(JOB, searches=((4608, 48),)))
+    terms = host_need(as_far_as(host, 2, 2, 24)).worker["searching 4608 orientations"]
+    assert terms["coarse slices"] == kept_slices(JOB, 4608, 24)
+
+
+def test_images_that_are_kept_are_not_counted_with_the_batches():
+    read, kept = (
+        need(keeps_images=keeps).worker["searching 4608 orientations"] for keeps in (False, True)
+    )
+    assert read["images as read"] == 2 * 16 * 64**2 * 4
+    assert kept["images as read"] == 0
+
+
+def test_sums_saved_in_the_middle_wait_on_rank_0():
+    job = replace(JOB, n_half=1, n_class=8)
+    changes = {"on_gpu": True, "mstep_on_gpu": True}
+    saved, not_saved = (need(job, is_saved=is_saved, **changes) for is_saved in (True, False))
+    packed = 24 * HostJob(job).packed
+    assert saved.waiting - not_saved.waiting == packed
+    assert saved.master["reduction"]["packed sums"] == 2 * packed
+
+
+def test_timing_counts_all_searches_that_are_timed():
+    searches = ((4608, 24), (36864, 24))
+    some = need(timed=searches[:1]).worker["timing this machine"]["noise images"]
+    more = need(timed=searches).worker["timing this machine"]["noise images"]
+    assert more - some >= kept_slices(replace(JOB, n_half=1), *searches[1])
+    assert "timing this machine" not in need().worker
+
+
+def test_volumes_need_more_of_cuda_than_images():
+    volume, image = (need(replace(JOB, planar=planar), on_gpu=True) for planar in (False, True))
+    assert volume.worker["loading"]["CUDA"] > image.worker["loading"]["CUDA"]
+    # Rank 0 has a GPU whether its M-step is there or not.
+    assert image.master["averages"]["CUDA"] > 0
