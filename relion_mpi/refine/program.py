@@ -108,27 +108,28 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
         lock or contextlib.nullcontext(),
         contextlib.ExitStack() as stack,
     ):
-        order, worker = 0, RefineWorker(terms.layout, memory)
+        reached, worker = (0, 0), RefineWorker(terms.layout, memory)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
         if start is None:
             assert ranks.comm is not None
             serve(ranks.comm, worker, n_lanes)
         elif ranks.comm is None or ranks.size == 1:
-            order = _master(start, InlineCrew(worker, n_lanes), ending)
+            reached = _master(start, InlineCrew(worker, n_lanes), ending)
         else:
-            order = _master(start, MPICrew(ranks.comm, n_lanes), ending)
+            reached = _master(start, MPICrew(ranks.comm, n_lanes), ending)
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)
         peak = _host_used(ranks, memory, terms, on_gpu=options.gpu is not None)
         of_host = roll_call.gather(ranks, peak)
         if host is not None:
-            say_host_used(as_far_as(host, order, options.healpix_order), of_host)
+            order, size = reached
+            say_host_used(as_far_as(host, order, options.healpix_order, size), of_host)
 
 
-def _master(start: Start, crew: Crew, ending: Ending) -> int:
-    """Refine, and return the HEALPix order that was reached."""
+def _master(start: Start, crew: Crew, ending: Ending) -> tuple[int, int]:
+    """Refine, and return the HEALPix order and the largest image size that were reached."""
     began = time.perf_counter()
     ended = False
     with OutputWriter() as writer:
@@ -143,9 +144,9 @@ def _master(start: Start, crew: Crew, ending: Ending) -> int:
         words = ["relion-mpi", start.options.command]
         words += words_to_go_on(refinement.last_optimiser, start.options.o)
         log.warning("saved; go on with: %s", shlex.join(words))
-        return refinement.schedule.healpix_order
-    log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
-    return refinement.schedule.healpix_order
+    else:
+        log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
+    return refinement.schedule.healpix_order, refinement.largest_size
 
 
 def _prepare(

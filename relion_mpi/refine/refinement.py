@@ -80,6 +80,7 @@ class Refinement:
         self.crew, self.writer, self.command_line = crew, writer, command_line
         self.stop = stop or (lambda: False)
         self.iteration = 0
+        self.largest_size = 0
         self.last_optimiser = start.options.continue_
         self._names_sha256 = start.names_sha256
         self.batches = start.batches
@@ -178,6 +179,7 @@ class Refinement:
             schedule.perturbation = next_perturbation(
                 schedule.perturbation, schedule.perturbation_factor, self._random
             )
+        self.largest_size = max(self.largest_size, model.current_size)
         precision = "float64" if self.options.precision == "float64" else "float32"
         with self.watch.span("load"):
             maps = {
