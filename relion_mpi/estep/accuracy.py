@@ -13,6 +13,8 @@ from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import ctf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from relion_mpi.backend.protocol import ImageGeometry
@@ -67,9 +69,9 @@ def rotation_ladder() -> NDArray[np.float64]:
     return np.array(errors)
 
 
-def expected_accuracy(
-    expectation: Expectation, batch: ParticleBatch, class_index: int = 0
-) -> AccuracyResult:
+def expected_accuracies(
+    expectation: Expectation, batch: ParticleBatch, classes: Sequence[int]
+) -> list[AccuracyResult]:
     """Find how far poses must be off before the data would tell, on average over particles.
 
     All particles climb the ladder of trial errors together, some rungs in one call.
@@ -80,14 +82,19 @@ def expected_accuracy(
         E-step of the iteration; half-set 0's references are used.
     batch
         Particles of one optics group; their last poses and CTFs are used, no images.
-    class_index
-        Class whose reference is projected.
+    classes
+        Those whose references are projected.
+
+    Returns
+    -------
+    list of AccuracyResult
+        Of each class.
 
     Source
     ------
     RELION calculateExpectedAngularErrors.
     """
-    plan, backend = expectation.plan, expectation.backend
+    plan = expectation.plan
     geometry, _ = expectation.group(batch.optics_group)
     sigma2 = plan.halves[0].sigma2_noise[batch.optics_group][geometry.shell]
     transfer = _transfer(expectation, batch, geometry)
@@ -97,6 +104,31 @@ def expected_accuracy(
     if plan.planar:
         axis[:, 0] = PSI
     known_deg = known_euler(batch.euler_deg, plan.orientations)
+    return [_of_class(expectation, batch, k, weight, axis, known_deg) for k in classes]
+
+
+def _of_class(
+    expectation: Expectation,
+    batch: ParticleBatch,
+    class_index: int,
+    weight: NDArray[np.float64],
+    axis: NDArray[np.int64],
+    known_deg: NDArray[np.float64],
+) -> AccuracyResult:
+    """Climb the ladders with the reference of a class.
+
+    Parameters
+    ----------
+    expectation, batch, class_index
+        As for `expected_accuracies`.
+    weight : float64 (n_img, n_pix)
+        Squared CTF over twice the noise.
+    axis : int64 (n_img, 2)
+        Euler angle and shift axis along which errors are tried.
+    known_deg : float64 (n_img, 3)
+    """
+    plan, backend = expectation.plan, expectation.backend
+    geometry, _ = expectation.group(batch.optics_group)
     references = expectation.references[0]
     rotation = np.zeros(batch.n_img)
     orientability = np.zeros(geometry.n_shell)

@@ -100,20 +100,6 @@ class Crew(Protocol):
             their results delivered, and the rest left undone.
         """
 
-    def run_one(self, task: Any) -> Any:
-        """Have one task done by one worker.
-
-        Parameters
-        ----------
-        task
-            Picklable.
-
-        Returns
-        -------
-        Any
-            Its result.
-        """
-
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """Add up `Worker.sums` over the workers.
 

@@ -65,11 +65,6 @@ class InlineCrew:
             on_result(result.number, result.value)
         self._timings = {0: with_idle(spans, time.perf_counter() - start)}
 
-    def run_one(self, task: Any) -> Any:
-        """See `Crew.run_one`."""
-        self._lanes.submit(0, task)
-        return self._next_result().value
-
     def _next_result(self) -> Result:
         """Wait for a result; ends the job if the threads stall."""
         self._pulse.moved()

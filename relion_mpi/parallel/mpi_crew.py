@@ -90,13 +90,6 @@ class MPICrew:
         wall = time.perf_counter() - start
         self._timings = {rank: with_idle(one, wall) for rank, one in spans.items()}
 
-    def run_one(self, task: Any) -> Any:
-        """See `Crew.run_one`; rank 1 does it."""
-        self._send(1, Task(0, task))
-        result = self._next_result()[1]
-        self._flush()
-        return result.value
-
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; partner: `serve`."""
         self._to_all(Reduce(tuple(tuple(shape) for shape in shapes)))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Key = tuple[int, int]
 
 ACCURACY_PARTICLES = 100
+TOGETHER = 4
+"""Classes that a worker looks at in one task."""
 LEAST_SHARE = 0.01
 """Smaller classes say nothing of accuracies."""
 
@@ -133,11 +135,14 @@ def estimate_accuracy(
     mine = (particles.half == 1) & (particles.optics_group == group)
     batch = particle_batch(particles, np.flatnonzero(mine)[:ACCURACY_PARTICLES], 0)
     model.accuracy = Accuracy.unknown(model.n_class)
-    for k in range(model.n_class):
-        if model.halves[0].pdf_class[k] < LEAST_SHARE:
-            continue
-        found: AccuracyResult = crew.run_one(AccuracyTask(batch, k))
-        model.accuracy.rotation_deg[k] = found.rotation_deg
-        model.accuracy.translation_angst[k] = found.translation_angst
-        for half in model.halves:
-            half.orientability[k] = found.orientability
+    known = np.flatnonzero(model.halves[0].pdf_class >= LEAST_SHARE).tolist()
+    pieces = [tuple(known[i : i + TOGETHER]) for i in range(0, len(known), TOGETHER)]
+
+    def take(place: int, results: list[AccuracyResult]) -> None:
+        for k, found in zip(pieces[place], results, strict=True):
+            model.accuracy.rotation_deg[k] = found.rotation_deg
+            model.accuracy.translation_angst[k] = found.translation_angst
+            for half in model.halves:
+                half.orientability[k] = found.orientability
+
+    crew.run([AccuracyTask(batch, piece) for piece in pieces], take)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ACCURACY_IMAGES, ACCURACY_BYTES = 100, 88
 """Particles whose accuracy is estimated together; a pixel of one in the arrays of
-`CPUBackend.slice_distances` and `expected_accuracy`."""
+`CPUBackend.slice_distances` and `expected_accuracies`."""
 NOISE_BYTES = 32
 """A pixel of a batch in `relion_mpi.estep.initial_noise.power_sums`."""
 DIRECTION_BYTES = 72 + 96 + 48

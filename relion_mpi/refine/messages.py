@@ -76,10 +76,10 @@ class NoiseTask:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyTask:
-    """Estimate expected accuracies of one class from some particles' poses."""
+    """Estimate expected accuracies of some classes from some particles' poses."""
 
     batch: ParticleBatch
-    class_index: int
+    classes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from relion_mpi.backend import select_backend
 from relion_mpi.dataset.image_cache import ImageCache, nothing_kept
 from relion_mpi.dataset.pixel_checks import check_pixels
 from relion_mpi.dataset.stacks import StackReader
-from relion_mpi.estep.accuracy import expected_accuracy
+from relion_mpi.estep.accuracy import expected_accuracies
 from relion_mpi.estep.expectation import Expectation
 from relion_mpi.estep.initial_noise import power_sums
 from relion_mpi.estep.random_averages import random_expectation
@@ -208,9 +208,9 @@ class RefineWorker:
                 assert self._expectation is not None
                 found = self._expectation.run(prepared.value, self._sums[batch.half])
                 return BatchAnswer(prepared.flags, found)
-            case AccuracyTask(batch, class_index):
+            case AccuracyTask(batch, classes):
                 assert self._expectation is not None
-                return expected_accuracy(self._expectation, batch, class_index)
+                return expected_accuracies(self._expectation, batch, classes)
             case NoiseTask(batch):
                 setup = self._setup
                 assert setup is not None

@@ -123,7 +123,9 @@ def test_arrays_keep_dtype_shape_and_order_of_elements():
 
     def master(crew):
         crew.begin({"scale": 1}, sent)
-        return crew.run_one(0)
+        found = []
+        crew.run([0], lambda _, one: found.append(one))
+        return found[0]
 
     found = on_crew(master, Checking)
     if on_rank_0():
@@ -187,7 +189,7 @@ def test_master_and_workers_sleep_while_they_wait():
     def master(crew):
         crew.begin({"scale": 1}, {"weights": WEIGHTS})
         before.append(time.process_time())
-        crew.run_one(0)
+        crew.run([0], lambda _, one: None)
         return time.process_time() - before[0]
 
     used = on_crew(master, Sleeping)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relion_mpi.backend.cpu import accumulate, coarse, local, posterior, prepare
+from relion_mpi.backend.cpu.distances import distances
 from relion_mpi.backend.cpu.heap import give_back
 from relion_mpi.backend.cpu.packing import pack
 from relion_mpi.backend.cpu.project import References, slices, transform_reference
@@ -118,15 +119,22 @@ class CPUBackend:
         class_index: int = 0,
     ) -> NDArray[np.float64]:
         """Compare slices: sums of weight * |P(first) - P(second)|^2 per shell."""
-        n, n_trial = second.shape[:2]
-        n_shell = geometry.n_shell
-        truth = self.project(references, first, geometry, class_index)
-        place = (np.arange(n)[:, None] * n_shell + geometry.shell).ravel()
-        out = np.empty((n, n_trial, n_shell))
-        for t in range(n_trial):
-            change = self.project(references, second[:, t], geometry, class_index) - truth
-            squared = weight * (change.real**2 + change.imag**2)
-            out[:, t] = np.bincount(place, squared.ravel(), n * n_shell).reshape(n, n_shell)
+        out = np.empty((*second.shape[:2], geometry.n_shell))
+        rows = (
+            (references.padding * one[..., :2, :].reshape(*one.shape[:-2], 6)).astype(self.dtype)
+            for one in (first, second)
+        )
+        distances(
+            references.volume[class_index],
+            references.size,
+            references.padding * references.r_max,
+            *rows,
+            geometry.slice_x.astype(self.dtype),
+            geometry.slice_y.astype(self.dtype),
+            np.asarray(weight, np.float64),
+            np.asarray(geometry.shell, np.int64),
+            out,
+        )
         return out
 
     def prepare(

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from factories.plans import batch, expectation
 
-from relion_mpi.estep.accuracy import P_VALUE, expected_accuracy, rotation_step, shift_step
+from relion_mpi.estep.accuracy import P_VALUE, expected_accuracies, rotation_step, shift_step
 from relion_mpi.estep.geometry import ctf_parameters
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import ctf
+
+
+def expected_accuracy(estep, particles, k=0):
+    """Of one class."""
+    return expected_accuracies(estep, particles, (k,))[0]
 
 
 def test_a_better_signal_means_finer_accuracies():

@@ -8,7 +8,7 @@ from factories.maps import blob_image
 from factories.pixels import images_from
 from factories.plans import BOX, batch, expectation
 
-from relion_mpi.estep.accuracy import expected_accuracy
+from relion_mpi.estep.accuracy import expected_accuracies
 from relion_mpi.estep.geometry import ctf_parameters
 from relion_mpi.estep.sums import HalfSums
 from relion_mpi.fourier.shells import pixels_per_shell
@@ -17,6 +17,11 @@ from relion_mpi.mstep.planes import average_planes
 from relion_mpi.optics.ctf import ctf
 
 PIXEL, SIGMA2 = 3.0, 1e-3
+
+
+def expected_accuracy(estep, particles, k=0):
+    """Of one class."""
+    return expected_accuracies(estep, particles, (k,))[0]
 
 
 def planar(variance=SIGMA2, **changes):

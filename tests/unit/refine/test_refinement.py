@@ -24,7 +24,7 @@ class Backwards(InlineCrew):
 
     def run(self, tasks, on_result, stop=None):
         for index in reversed(range(len(tasks))):
-            on_result(index, self.run_one(tasks[index]))
+            super().run([tasks[index]], lambda _, found, i=index: on_result(i, found))
 
 
 class Notes:
@@ -211,7 +211,7 @@ def test_a_worker_refuses_what_it_does_not_know(message):
 
 
 def test_a_worker_reads_no_images_for_accuracies():
-    assert RefineWorker().prepare(AccuracyTask(None, 0)) is None
+    assert RefineWorker().prepare(AccuracyTask(None, (0,))) is None
 
 
 def test_a_stack_that_shrank_is_named(tmp_path):
