@@ -151,21 +151,6 @@ extern "C" __global__ void crop(
     }
 }
 
-__device__ __forceinline__ double roll_off(double r, int big)
-{
-    const double angle = 3.141592653589793 * (r / big);
-    const double sinc = r > 0 ? sin(angle) / angle : 1;
-    return sinc * sinc;
-}
-
-// Rows of the map: divide by the roll-off of interpolation.
-extern "C" __global__ void undo_roll_off(double* __restrict__ map, int box, int big)
-{
-    double* row = map + ((long long)blockIdx.y * box + blockIdx.x) * box;
-    for (int x = threadIdx.x; x < box; x += blockDim.x)
-        row[x] /= roll_off(distance(blockIdx.y, blockIdx.x, x, box), big);
-}
-
 // Rows of the map: fade its corners to their mean, divide by the roll-off of interpolation.
 extern "C" __global__ void finish(
     double* __restrict__ map, int box, int big, double mean, double edge)
@@ -174,6 +159,19 @@ extern "C" __global__ void finish(
     for (int x = threadIdx.x; x < box; x += blockDim.x) {
         const double r = distance(blockIdx.y, blockIdx.x, x, box);
         const double inside = inside_sphere(r, 0.5 * box, edge);
-        row[x] = (inside * row[x] + (1 - inside) * mean) / roll_off(r, big);
+        const double angle = 3.141592653589793 * (r / big);
+        const double sinc = r > 0 ? sin(angle) / angle : 1;
+        row[x] = (inside * row[x] + (1 - inside) * mean) / (sinc * sinc);
+    }
+}
+
+// Rows of a map that is to be transformed: divide by the roll-off of interpolation.
+extern "C" __global__ void undo_roll_off(double* __restrict__ map, int box, int big)
+{
+    double* row = map + ((long long)blockIdx.y * box + blockIdx.x) * box;
+    for (int x = threadIdx.x; x < box; x += blockDim.x) {
+        const double r = distance(blockIdx.y, blockIdx.x, x, box) / big;
+        const double sinc = r > 0 ? sinpi(r) / (3.141592653589793 * r) : 1;
+        row[x] /= sinc * sinc;
     }
 }
