@@ -85,6 +85,7 @@ def align(
     b: NDArray[np.floating],
     pixel_size_angst: float,
     start: Alignment | None = None,
+    search: bool = False,
 ) -> Alignment:
     """Find how b has to be moved to agree with a.
 
@@ -96,6 +97,9 @@ def align(
     start
         Where the local search begins, for example from poses. Without it the maps as they are
         come first, then all rotations (15 degrees apart, both hands) at low resolution.
+    search
+        Try all rotations even where the maps agree well after steps from where they are, as compact
+        maps of another orientation or hand may.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def align(
     """
     if start is None:
         start, correlation = _stepped(a, b, pixel_size_angst, IDENTITY, LEVELS[0])
-        if correlation < GOOD_CORRELATION:
+        if search or correlation < GOOD_CORRELATION:
             start = _searched(a, b, pixel_size_angst)
     for side in LEVELS:
         start, _ = _stepped(a, b, pixel_size_angst, start, side)

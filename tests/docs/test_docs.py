@@ -14,6 +14,9 @@ from factories import options_page
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
+from relion_mpi.maps.map_options import MapOptions
+from relion_mpi.maps.mask_options import MaskOptions
+from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.initial_model_options import InitialModelOptions
@@ -31,10 +34,21 @@ COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
     "Options of select": SelectOptions,
+    "Options of mask": MaskOptions,
+    "Options of map": MapOptions,
     "Options of compare": CompareOptions,
+    "Options of postprocess": PostprocessOptions,
+    "Options of fsc": FscOptions,
     "Options of doctor": DoctorOptions,
     "Options of validate": ValidateOptions,
     "Options of plan": PlanOptions,
+}
+# Where a command's table is, if not on the page of how to run.
+PAGE_OF = {
+    "Options of mask": "maps.md",
+    "Options of map": "maps.md",
+    "Options of postprocess": "postprocess.md",
+    "Options of fsc": "postprocess.md",
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {
@@ -124,7 +138,8 @@ def test_every_link_and_file_exists(page):
 
 @pytest.mark.parametrize("title", COMMANDS)
 def test_the_table_of_a_command_lists_all_its_options_with_their_defaults(title):
-    text = section((ROOT / "docs" / "running.md").read_text(encoding="utf-8"), title)
+    page = ROOT / "docs" / PAGE_OF.get(title, "running.md")
+    text = section(page.read_text(encoding="utf-8"), title)
     rows = {flag: (negate or None, default) for flag, negate, default in OPTION_ROW.findall(text)}
     fields = {field.name: field for field in dataclasses.fields(COMMANDS[title])}
     declared = {

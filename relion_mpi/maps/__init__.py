@@ -1,0 +1,1 @@
+"""Solvent masks, and operations on one map."""

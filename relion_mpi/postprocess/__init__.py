@@ -1,0 +1,1 @@
+"""Curves, sharpening and files that follow a refinement of two half-sets."""
