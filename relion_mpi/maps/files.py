@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.io.mrc import read_map, write_map
+from relion_mpi.io.cube import read_cube
+from relion_mpi.io.mrc import write_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,18 +55,7 @@ def read_density(path: Path, pixel_size_angst: float) -> Density:
     InputError
         The file cannot be read, is no cube, holds values that are not finite, or has no pixel size.
     """
-    volume, in_header = read_map(path)
-    if len(set(volume.shape)) != 1 or volume.shape[0] < 2:
-        raise InputError(
-            f"{path}: found {volume.shape[2]} x {volume.shape[1]} x {volume.shape[0]} voxels, "
-            "expected a cube; give a map of the whole particle"
-        )
-    n_bad = volume.size - int(np.isfinite(volume).sum())
-    if n_bad:
-        raise InputError(
-            f"{path}: found {n_bad} voxels that are not finite, expected numbers; make the map "
-            "again"
-        )
+    volume, in_header = read_cube(path)
     size = pixel_size_angst if pixel_size_angst > 0 else in_header
     if size <= 0:
         raise InputError(f"{path}: found no pixel size in the header; give --angpix")

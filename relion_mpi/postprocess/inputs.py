@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.io.mrc import read_map
+from relion_mpi.io.cube import read_cube
 from relion_mpi.io.star import read_star
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def other_half(path: Path) -> Path:
     )
 
 
-def read_cube(path: Path) -> tuple[NDArray[np.float32], float]:
+def read_even_cube(path: Path) -> tuple[NDArray[np.float32], float]:
     """Read a map whose transform is to be taken.
 
     Parameters
@@ -68,15 +68,12 @@ def read_cube(path: Path) -> tuple[NDArray[np.float32], float]:
     InputError
         It cannot be read, or is no cube of an even number of finite voxels.
     """
-    volume, pixel_size_angst = read_map(path)
-    nz, ny, nx = volume.shape
-    if not nx == ny == nz or nx % 2:
+    volume, pixel_size_angst = read_cube(path)
+    if volume.shape[0] % 2:
         raise InputError(
-            f"{path}: found {nx} x {ny} x {nz} voxels, expected a cube with an even side; crop or "
-            "pad the map"
+            f"{path}: found a cube of {volume.shape[0]} voxels a side, expected an even number; "
+            "crop or pad the map, for example with relion-mpi map --new_box"
         )
-    if not np.isfinite(volume.sum(dtype=np.float64)):
-        raise InputError(f"{path}: found values that are not finite; write the map again")
     return volume, pixel_size_angst
 
 
@@ -101,7 +98,7 @@ def read_like(path: Path, first: Path, box_size: int) -> NDArray[np.float32]:
     InputError
         It cannot be read or has another size.
     """
-    volume, _ = read_cube(path)
+    volume, _ = read_even_cube(path)
     if volume.shape[0] != box_size:
         raise InputError(
             f"{path}: found a box of {volume.shape[0]} voxels, expected {box_size} as in {first}; "
@@ -132,7 +129,7 @@ def read_mask(path: Path, first: Path, box_size: int) -> NDArray[np.float32]:
     if low < -_MASK_SLACK or high > 1.0 + _MASK_SLACK or high <= 0.0:
         raise InputError(
             f"{path}: found values from {low:g} to {high:g}, expected a mask of 0 to 1; make one, "
-            "for example with relion_mask_create"
+            "for example with relion-mpi mask"
         )
     return mask
 
