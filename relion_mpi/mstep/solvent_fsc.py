@@ -8,33 +8,12 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
-from relion_mpi.fourier.masks import half_transform_radius
+from relion_mpi.fourier.phase_randomisation import randomise_phases
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RANDOMISE_BELOW_FSC = 0.8
-
-
-def randomise_phases(
-    volume: NDArray[np.float64], first_shell: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Replace the phases of a map from a shell on by random ones, amplitudes kept.
-
-    Parameters
-    ----------
-    volume : float64 (n, n, n)
-    first_shell
-        Coefficients at or beyond this radius are changed.
-    rng
-        Source of the phases.
-    """
-    transform = fft.rfftn(volume, workers=-1)
-    beyond = half_transform_radius(volume.shape[0], 3) >= first_shell
-    phase = rng.uniform(0.0, 2 * np.pi, int(beyond.sum()))
-    transform[beyond] = np.abs(transform[beyond]) * np.exp(1j * phase)
-    changed: NDArray[np.float64] = fft.irfftn(transform, s=volume.shape, workers=-1)
-    return changed
 
 
 def solvent_corrected_fsc(
@@ -69,8 +48,20 @@ def solvent_corrected_fsc(
     start = int(below[0]) + 1
     rng = np.random.default_rng(seed)
     masked = fourier_shell_correlation(first * mask, second * mask)
-    noise = [randomise_phases(half, start, rng) * mask for half in (first, second)]
+    noise = [_randomised(half, start, rng) * mask for half in (first, second)]
     random = fourier_shell_correlation(noise[0], noise[1])
     corrected = np.where(random > masked, 0.0, (masked - random) / np.maximum(1.0 - random, 1e-12))
     corrected[: start + 2] = masked[: start + 2]
     return corrected
+
+
+def _randomised(
+    volume: NDArray[np.float64], first_shell: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Give a map random phases from a shell on."""
+    transform = fft.rfftn(volume, workers=-1)
+    randomise_phases(transform, first_shell, rng)
+    changed: NDArray[np.float64] = fft.irfftn(
+        transform, s=volume.shape, workers=-1, overwrite_x=True
+    )
+    return changed

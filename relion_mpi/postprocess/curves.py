@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
+from relion_mpi.fourier.phase_randomisation import randomise_phases
 from relion_mpi.fourier.sections import transform_correlation
-from relion_mpi.postprocess.phase_randomisation import randomise_phases
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

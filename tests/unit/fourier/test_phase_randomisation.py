@@ -5,7 +5,7 @@ from scipy import fft
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
 from relion_mpi.fourier.masks import half_transform_radius
-from relion_mpi.postprocess.phase_randomisation import randomise_phases
+from relion_mpi.fourier.phase_randomisation import randomise_phases
 
 BOX, FIRST = 16, 4
 
