@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -13,9 +10,10 @@ import pytest
 from factories.maps import blob_map
 from factories.one_estep import apart, column, noise_difference, scalar
 from factories.refinement import particle_set
+from factories.relion_job import classified_by_both
 
 from relion_mpi.io.mrc import read_map, write_map
-from relion_mpi.io.star import read_star, write_star
+from relion_mpi.io.star import write_star
 
 pytestmark = [
     pytest.mark.relion,
@@ -23,11 +21,6 @@ pytestmark = [
 ]
 
 K = 3
-RELION_S = (
-    "--K", str(K), "--ctf", "--ctf_corrected_ref", "--flatten_solvent", "--zero_mask", "--norm",
-    "--scale", "--oversampling", "1", "--skip_gridding", "--dont_check_norm", "--pool", "3",
-    "--j", "1",
-)  # fmt: skip
 BOTH = (
     "--i", "set/particles.star", "--ref", "references.star", "--ini_high", "20",
     "--particle_diameter", "150", "--psi_step", "12", "--offset_range", "3", "--offset_step",
@@ -50,28 +43,10 @@ def both(tmp_path_factory):
     write_map(folder / "views.mrcs", views, 6.0, stack=True)
     names = [f"{k + 1:06d}@views.mrcs" for k in range(K)]
     write_star(folder / "references.star", {"": pl.DataFrame({"rlnReferenceImage": names})})
-    (folder / "relion").mkdir()
-    run(folder, "relion_refine", "--o", "relion/run", *BOTH, *RELION_S)
-    run(
-        folder, sys.executable, "-m", "relion_mpi.cli.main", "class2d", "--o", "ours/run", *BOTH,
-        "--no-firstiter_cc", "--no-center_classes", "--compat", "relion3",
+    return classified_by_both(
+        folder, "class2d", K, BOTH, ("--no-firstiter_cc", "--no-center_classes"),
+        lambda one: np.float64(read_map(one / "run_it001_classes.mrcs")[0]),
     )  # fmt: skip
-    return [
-        (
-            read_star(folder / one / "run_it001_data.star")["particles"].sort("rlnImageName"),
-            read_star(folder / one / "run_it001_model.star"),
-            np.float64(read_map(folder / one / "run_it001_classes.mrcs")[0]),
-            read_star(folder / one / "run_it000_model.star"),
-        )
-        for one in ("relion", "ours")
-    ]
-
-
-def run(folder, *command):
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ)
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_particles_have_the_same_poses_in_the_same_classes(both):

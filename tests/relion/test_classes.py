@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -13,21 +10,17 @@ import pytest
 from factories.maps import blob_map
 from factories.one_estep import apart, column, noise_difference, scalar
 from factories.refinement import particle_set
+from factories.relion_job import classified_by_both
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
 from relion_mpi.io.mrc import read_map, write_map
-from relion_mpi.io.star import read_star, write_star
+from relion_mpi.io.star import write_star
 
 pytestmark = [
     pytest.mark.relion,
     pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed"),
 ]
 
-RELION_S = (
-    "--K", "2", "--ctf", "--ctf_corrected_ref", "--flatten_solvent", "--zero_mask", "--norm",
-    "--scale", "--oversampling", "1", "--skip_gridding", "--dont_check_norm", "--pool", "3",
-    "--j", "1",
-)  # fmt: skip
 BOTH = (
     "--i", "set/particles.star", "--ref", "references.star", "--ini_high", "30",
     "--particle_diameter", "150", "--healpix_order", "1", "--offset_range", "3", "--offset_step",
@@ -48,28 +41,10 @@ def both(tmp_path_factory):
     )  # fmt: skip
     names = [f"set/{path.name}" for path in made.maps]
     write_star(folder / "references.star", {"": pl.DataFrame({"rlnReferenceImage": names})})
-    (folder / "relion").mkdir()
-    run(folder, "relion_refine", "--o", "relion/run", *BOTH, *RELION_S)
-    run(
-        folder, sys.executable, "-m", "relion_mpi.cli.main", "class3d", "--o", "ours/run", *BOTH,
-        "--no-firstiter_cc", "--compat", "relion3",
+    return classified_by_both(
+        folder, "class3d", 2, BOTH, ("--no-firstiter_cc",),
+        lambda one: [read_map(one / f"run_it001_class00{k}.mrc")[0] for k in (1, 2)],
     )  # fmt: skip
-    return [
-        (
-            read_star(folder / one / "run_it001_data.star")["particles"].sort("rlnImageName"),
-            read_star(folder / one / "run_it001_model.star"),
-            [read_map(folder / one / f"run_it001_class00{k}.mrc")[0] for k in (1, 2)],
-            read_star(folder / one / "run_it000_model.star"),
-        )
-        for one in ("relion", "ours")
-    ]
-
-
-def run(folder, *command):
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ)
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_particles_are_in_the_same_classes(both):
