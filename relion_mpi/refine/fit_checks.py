@@ -43,6 +43,9 @@ def check_combination(options: CommonOptions) -> None:
     if isinstance(options, Class3DOptions) and options.skip_align and options.sigma_ang > 0:
         msg = "--sigma_ang searches near poses that --skip_align keeps: give one of the two"
         raise InputError(msg)
+    if isinstance(options, Class3DOptions) and options.grad and options.fast_subsets:
+        msg = "--fast_subsets and --grad both choose the particles of an iteration: give one"
+        raise InputError(msg)
     if options.precision == "tf32" and options.gpu is None:
         msg = "--precision tf32 is arithmetic of GPUs: give --gpu too, or leave it at float32"
         raise InputError(msg)

@@ -102,7 +102,7 @@ class MiniBatches:
 
         At last it is such that sums are of about as many particles as there are.
         """
-        if iteration == 1 or iteration >= self.n_iterations:
+        if iteration >= self.n_iterations:
             return 1.0
         last = float(np.clip(self.sizes[1] / self.n_particles, SLOWEST, FASTEST))
         return FASTEST + self.progress(iteration) * (last - FASTEST)

@@ -245,7 +245,7 @@ class MiniBatchClassification:
         self._options, self._whole = options, whole
         self._mini = MiniBatches.of(options, n_particles)
         self._sums = RunningSums(options.pad, planar=options.is_planar)
-        self._iteration = 0
+        self._iteration, self._forgets = 0, True
 
     def stage(self, iteration: int, schedule: BaseSchedule, *, resumed: bool) -> Stage:
         """Decide what is special about an iteration; parameters as in `Programme`."""
@@ -255,6 +255,9 @@ class MiniBatchClassification:
         schedule.highres_limit_angst = max(limits)
         is_last = iteration >= options.last_iteration
         stage = self._whole.stage(iteration, schedule, resumed=resumed)
+        before = self._whole.stage(iteration - 1, schedule, resumed=resumed)
+        # Sums of cross-correlation say nothing of noise or, where all were one, of classes.
+        self._forgets = iteration == 1 or before.is_cc
         return replace(stage, reported=is_last or iteration % options.grad_write_iter == 0)
 
     def left_out(self, iteration: int, batches: Sequence[Batch]) -> NDArray[np.bool_]:
@@ -267,7 +270,7 @@ class MiniBatchClassification:
         """Do the M-step of the running sums; parameters as in `Programme`."""
         self._sums.add(
             volumes.pop(), statistics[0], model.current_size // 2,
-            self._mini.replaced(self._iteration),
+            1.0 if self._forgets else self._mini.replaced(self._iteration),
         )  # fmt: skip
         if self._mini.progress(self._iteration) < 1:
             self._revive(model)
@@ -291,9 +294,10 @@ class MiniBatchClassification:
         able = (share * (1 - fresh / np.maximum(weight, 1e-9)) > 1 / share.size) & (fresh >= LEAST)
         donors = np.flatnonzero(able)
         donors = donors[np.argsort(-share[donors], kind="stable")]
-        if idle.size:
+        pairs = list(zip(idle, donors, strict=False))
+        if pairs:
             model.halves[0].maps = maps = maps.copy()  # the former ones may be in a record
-        for mine, donor in zip(idle, donors, strict=False):
+        for mine, donor in pairs:
             self._sums.part(int(donor), int(mine))
             maps[mine] = maps[donor]
 
