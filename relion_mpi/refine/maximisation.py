@@ -251,8 +251,9 @@ def _take_map(
         half.tau2[k] *= damp
         half.data_vs_prior[k] *= damp
     if options.flatten_solvent:
-        volume = flatten(volume, *masks)
-    half.maps[k] = volume
+        flatten(volume, *masks, out=half.maps[k])
+    else:
+        half.maps[k] = volume
 
 
 def _give_to_all(half: HalfModel) -> None:
