@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAX_WAITING = 2
-"""Records that may wait while one is written; each holds the maps of an iteration."""
-
-
 def write_iteration(record: IterationRecord) -> list[Path]:
     """Write every file of an iteration; the optimiser comes last and names the others.
 
@@ -91,7 +87,10 @@ class OutputWriter:
         self._failure: BaseException | None = None
 
     def submit(self, record: IterationRecord) -> None:
-        """Hand over a record; wait first if two others are waiting already.
+        """Hand over a record; wait first until the one before is on disk.
+
+        A record holds the maps of its iteration: more of them waiting would take memory that
+        `relion_mpi.refine.host_memory` does not know of, and files would come no sooner.
 
         Parameters
         ----------
@@ -103,7 +102,7 @@ class OutputWriter:
         Exception
             What stopped the writing of this or an earlier record.
         """
-        self._finish(_MAX_WAITING)
+        self._finish(0)
         self._pending.append(self._pool.submit(self._write, record))
 
     def hand_over(self, write: Callable[[], None]) -> None:
@@ -114,7 +113,7 @@ class OutputWriter:
         write
             Takes care of its own failures.
         """
-        self._finish(_MAX_WAITING)
+        self._finish(0)
         self._pending.append(self._pool.submit(write))
 
     def check(self) -> None:
