@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import fft
@@ -102,12 +102,12 @@ def spectra_from_fsc(
     return ShellSpectra(tau2, sigma2, ssnr, _noise_and_coverage(sums, tau2)[1])
 
 
-def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
+def reference_tau2(volume: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Measure the power of a map or image per shell, in the units of the noise of images.
 
     Parameters
     ----------
-    volume : float64 (box,) * 3 or (box,) * 2
+    volume : floating (box,) * 3 or (box,) * 2
 
     Returns
     -------
@@ -120,7 +120,7 @@ def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
     `relion_mpi.mstep.classes.prior_of_references`.
     """
     box = volume.shape[0]
-    transform = fft.rfftn(volume, workers=-1)
+    transform = fft.rfftn(np.asarray(volume, np.float64), workers=-1)
     if volume.ndim == 3:
         mean = mean_powers(transform)
     else:

@@ -135,7 +135,7 @@ def class_maximisation(
         tau2_fudge=options.tau2_fudge, skip_gridding=options.skip_gridding
     )
     found = maximised_classes(
-        _class_sums(volumes.pop(), model, operators, backend), tau2, switches
+        _class_sums(volumes.pop(), model, operators, backend), tau2, switches, half.maps.dtype
     )
     half.maps = np.empty_like(half.maps)  # the former ones may still be on their way to a file
     # A map is masked on the host while the GPU makes the next one.
@@ -235,7 +235,7 @@ def _take_spectra(half: HalfModel, k: int, spectra: ShellSpectra) -> None:
 def _take_map(
     model: Model,
     place: tuple[int, int],
-    volume: Volume,
+    volume: NDArray[np.floating[Any]],
     options: CommonOptions,
     masks: Masks,
     stage: Stage,
