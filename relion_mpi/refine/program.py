@@ -33,6 +33,7 @@ from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.pipeline_control import JobEnded
 from relion_mpi.refine.plan_time import Course, course_of, say_time
 from relion_mpi.refine.refinement import Refinement
+from relion_mpi.refine.scratch import images_on_scratch
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import LANES, RefineWorker
 
@@ -106,9 +107,12 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
     with (
         _image_memory(options, ranks, terms) as memory,
         lock or contextlib.nullcontext(),
+        images_on_scratch(
+            options, ranks, start, (terms.layout, memory), ending.asked
+        ) as scratch,
         contextlib.ExitStack() as stack,
     ):
-        reached, worker = (0, 0), RefineWorker(terms.layout, memory)
+        reached, worker = (0, 0), RefineWorker(terms.layout, memory, scratch)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
         if start is None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.pinning import PinnedMemory
     from relion_mpi.backend.protocol import Backend
     from relion_mpi.dataset.image_cache import CacheLayout
+    from relion_mpi.dataset.scratch_images import ScratchImages
     from relion_mpi.estep.plan import ParticleBatch
     from relion_mpi.estep.prepared import Prepared
     from relion_mpi.parallel.shared_memory import NodeMemory
@@ -67,11 +68,17 @@ class RefineWorker:
         Where images are kept in memory between iterations; None to read them every time.
     memory
         The memory for them; shared with the other workers of this node.
+    scratch
+        Which images have a copy on this node's scratch disk.
     """
 
     def __init__(
-        self, layout: CacheLayout | None = None, memory: NodeMemory | None = None
+        self,
+        layout: CacheLayout | None = None,
+        memory: NodeMemory | None = None,
+        scratch: ScratchImages | None = None,
     ) -> None:
+        self._scratch = scratch
         self._layout, self._memory = layout or nothing_kept(), memory or no_memory()
         self._pins: PinnedMemory | None = None
         self._setup: Setup | None = None
@@ -133,7 +140,7 @@ class RefineWorker:
         """Make the reader of images; for a GPU what it keeps is page-locked."""
         assert self._backend is not None
         n_threads = READING_THREADS[setup.backend]
-        reader = StackReader(setup.stacks, self._backend.host_buffer, n_threads)
+        reader = StackReader(setup.stacks, self._backend.host_buffer, n_threads, self._scratch)
         pin = None
         if setup.backend == "gpu":
             from relion_mpi.backend.gpu.pinning import PinnedMemory
