@@ -153,6 +153,7 @@ def new_folder(root: Path, *, keep: bool) -> ScratchFolder:
         _is_locked_now(lock)
         _write_about(path, kept=False)
     except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
         raise InputError(
             f"--scratch_dir {root}: on {socket.gethostname()} the folder {path.name} could not be "
             f"made there ({error.strerror}); free space, choose another one or leave the option out"

@@ -119,11 +119,10 @@ def images_on_scratch(
     used: Used = roll_call.tell(ranks, None if start is None else Used.of(start))
     node = _Node(options, ranks, used)
     node.plan_copies(*kept)
-    found = node.copied(stop if ranks.rank == 0 else lambda: False)
     try:
-        yield found
+        yield node.copied(stop if ranks.rank == 0 else lambda: False)
     except BaseException:
-        node.leave_to_cleaner()
+        node.fail()
         raise
     gather_on_node(ranks, None)  # nobody reads any more
     node.close()
@@ -267,10 +266,12 @@ class _Node:
                 self._plan.host, what, troubles[0],
             )  # fmt: skip
 
-    def leave_to_cleaner(self) -> None:
-        """End without waiting: removing many files takes longer than a failing job may."""
-        if self._folder is not None:
+    def fail(self) -> None:
+        """Remove the copies; while others wait for this job's end, a process beside it does so."""
+        if self._folder is not None and self._ranks.size > 1:
             self._folder.abandon()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Remove the copies, unless they are to be kept."""
