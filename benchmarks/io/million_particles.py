@@ -104,6 +104,10 @@ class IdleCrew:
         """Return nothing: nobody worked."""
         return {}
 
+    def accounts(self) -> dict[int, dict[str, float]]:
+        """Return nothing."""
+        return {}
+
     def close(self) -> None:
         """Have nothing to close."""
 

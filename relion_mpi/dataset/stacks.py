@@ -53,7 +53,8 @@ class StackReader:
     Attributes
     ----------
     n_runs : reads so far
-    n_bytes, n_scratch_bytes : bytes that were read, all and those from the scratch disk
+    n_bytes, n_scratch_bytes : bytes that were read, all and those from the scratch disk; since
+        they were last taken
     """
 
     def __init__(
@@ -145,6 +146,12 @@ class StackReader:
         if not in_order:
             images[order] = target
         return images
+
+    def take_bytes(self) -> dict[str, float]:
+        """Return the bytes that were read since this was asked last, by whence."""
+        found = {"bytes_read": self.n_bytes, "bytes_read_from_scratch": self.n_scratch_bytes}
+        self.n_bytes = self.n_scratch_bytes = 0
+        return dict(found)
 
     def close(self) -> None:
         """Close all files; nothing may be read any more."""

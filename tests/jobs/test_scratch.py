@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -80,6 +81,11 @@ def test_a_scratch_disk_changes_no_bit_and_is_left_empty(made, plain, disk, tmp_
     assert f"{size / 1e6:.1f} MB of {size / 1e6:.1f} MB go to" in output
     same(plain, tmp_path / "out")
     assert list(disk.iterdir()) == []
+    last = (tmp_path / "out" / "run_metrics.jsonl").read_text().splitlines()[-1]
+    of_ranks = json.loads(last)["ranks"].values()
+    assert sum(one["bytes_read_from_scratch"] for one in of_ranks) == size
+    assert sum(one["bytes_read"] for one in of_ranks) == size
+    assert sum(one["particles"] for one in of_ranks) == 120
 
 
 def test_a_line_of_relion_may_have_a_scratch_disk(made, plain, disk, tmp_path):
