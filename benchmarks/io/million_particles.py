@@ -53,6 +53,15 @@ BOX, PIXEL_ANGST, N_OPTICS = 64, 3.0, 9
 STAGES = ("start", "continue")
 
 
+def pad_like_relion(source: Path, target: Path) -> None:
+    """Widen every value to 12 characters, the layout that RELION itself writes."""
+    with source.open() as lines, target.open("w") as out:
+        for line in lines:
+            words = line.split()
+            wide = len(words) > 2
+            out.write(" ".join(f"{word:>12}" for word in words) + " \n" if wide else line)
+
+
 class Stages:
     """Wall and processor seconds of named stages."""
 
@@ -148,7 +157,7 @@ class NoMaximisation:
         """Leave the model as it is."""
 
 
-def make_set(folder: Path, n: int, n_micrographs: int) -> None:
+def make_set(folder: Path, n: int, n_micrographs: int, *, padded: bool) -> None:
     """Write the table, the sparse stacks and a reference; what is there already stays."""
     star = folder / "particles.star"
     if star.exists():
@@ -196,13 +205,16 @@ def make_set(folder: Path, n: int, n_micrographs: int) -> None:
     ball = np.exp(-(x**2 + 2 * y**2 + 3 * z**2) / 200.0)
     write_map(folder / "reference.mrc", ball, PIXEL_ANGST)
     write_star(star, {"optics": optics, "particles": frame})
+    if padded:
+        pad_like_relion(star, folder / "padded.star")
+        (folder / "padded.star").replace(star)
 
 
-def run_stage(folder: Path, stage: str, n_iterations: int) -> Stages:
+def run_stage(folder: Path, stage: str, n_iterations: int, batch: int) -> Stages:
     """Begin or continue a run, and do some of its iterations without arithmetic."""
     stages = Stages()
     _time_files(stages)
-    line = ["--random_seed", "1", "--j", "2", "--preread_images"]
+    line = ["--random_seed", "1", "--j", "2", "--preread_images", "--batch", str(batch)]
     line += ["--auto_iter_max", str(n_iterations if stage == "start" else n_iterations + 1)]
     if stage == "start":
         line += ["--i", str(folder / "particles.star"), "--ref", str(folder / "reference.mrc")]
@@ -271,13 +283,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--micrographs", type=int, default=22_000)
+    parser.add_argument("--batch", type=int, default=0, help="as of refine3d; GPUs have up to 2048")
+    parser.add_argument("--padded", action="store_true", help="rows in RELION's wide columns")
     parser.add_argument("--iterations", type=int, default=1)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--stage", choices=STAGES)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if given.stage is None:
-        make_set(given.folder, given.n, given.micrographs)
+        make_set(given.folder, given.n, given.micrographs, padded=given.padded)
         for stage in STAGES:
             command = [sys.executable, __file__, *sys.argv[1:], "--stage", stage]
             subprocess.run(command, check=True, env=os.environ)
@@ -286,7 +300,7 @@ def main() -> None:
     before = used_bytes("VmHWM")
     if profile:
         profile.enable()
-    stages = run_stage(given.folder, given.stage, given.iterations)
+    stages = run_stage(given.folder, given.stage, given.iterations, given.batch)
     if profile:
         profile.disable()
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
