@@ -6,6 +6,7 @@ its piece is, so that an interrupted copy is as good as its lines.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -83,9 +84,10 @@ class ManifestWriter:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file, if there is one; a line that has no room any more is not missed."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self

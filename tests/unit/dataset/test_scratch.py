@@ -229,6 +229,14 @@ def test_a_line_that_was_cut_off_is_left_out(stacks, disk):
     assert {key[0] for key in found} == {str(header.path) for header in headers}
 
 
+def test_a_full_disk_is_told_where_a_line_is_added_and_not_again(stacks, disk):
+    headers, _ = stacks
+    (piece,) = pieces_of(headers, *arrays((0, 1)))
+    (disk / "manifest_0.jsonl").symlink_to("/dev/full")
+    with ManifestWriter(disk, "0") as manifest, pytest.raises(OSError, match="No space left"):
+        manifest.add(key_of(piece, headers[0]), Copied(piece.runs, 1, 2, 3))
+
+
 # Room
 
 
