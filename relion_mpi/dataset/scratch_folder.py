@@ -124,7 +124,10 @@ def check_scratch(root: Path) -> None:
         Names the host: folders differ between nodes.
     """
     where = f"--scratch_dir {root}: on {socket.gethostname()}"
-    cure = "choose a folder that every node has, or leave the option out"
+    cure = (
+        "choose a folder that every node has, or leave the option out (with --continue: "
+        "--scratch_dir None)"
+    )
     if not root.is_dir():
         raise InputError(f"{where} there is no such folder; {cure}")
     if not os.access(root, os.W_OK | os.X_OK):
