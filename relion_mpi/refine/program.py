@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.core.memory import image_cache_bytes, used_bytes
 from relion_mpi.dataset.image_cache import CacheLayout, make_layout
 from relion_mpi.parallel import abort, roll_call
 from relion_mpi.parallel.comm import node
@@ -28,7 +29,6 @@ from relion_mpi.refine.host_job import host_job
 from relion_mpi.refine.host_memory import FILE_BYTES, as_far_as
 from relion_mpi.refine.host_report import NodeRoom, check_host, nodes, say_host_used
 from relion_mpi.refine.lock import OutputLock
-from relion_mpi.refine.memory import image_cache_bytes, used_bytes
 from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.pipeline_control import JobEnded
 from relion_mpi.refine.plan_time import Course, course_of, say_time
