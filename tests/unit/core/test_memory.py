@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from relion_mpi.core import memory
 from relion_mpi.core.memory import (
     GIB,
     available_bytes,
@@ -12,7 +13,6 @@ from relion_mpi.core.memory import (
     image_cache_bytes,
     used_bytes,
 )
-from relion_mpi.refine import memory
 
 
 def test_the_free_memory_of_this_host_is_positive():
