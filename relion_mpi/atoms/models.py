@@ -14,6 +14,8 @@ from relion_mpi.core.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 log = logging.getLogger(__name__)
 
 B_BIN_ANGST2 = 30.0
@@ -64,16 +66,17 @@ def model_in_place(path: Path, b_step_angst2: float, *, rounded: bool = False) -
     InputError
         No such file, unreadable, or without atoms.
     """
-    atoms = _atoms(path)
-    steps = np.array([a.b_iso for a in atoms]) / b_step_angst2
+    names, values = _atoms(path)
+    position, occupancy = values[:, :3], values[:, 3]
+    steps = values[:, 4] / b_step_angst2
     lower = np.floor(steps).astype(np.int64)
     upper_share = (np.rint(steps) if rounded else steps) - lower
-    twice = np.tile(np.arange(len(atoms)), 2)
+    twice = np.tile(np.arange(len(names)), 2)
     share = np.concatenate([1.0 - upper_share, upper_share])
     step = np.concatenate([lower, lower + 1])
     there = share > 0
     twice, share, step = twice[there], share[there], step[there]
-    labels = [(atoms[i].element.name, b) for i, b in zip(twice, step.tolist(), strict=True)]
+    labels = [(names[i], b) for i, b in zip(twice.tolist(), step.tolist(), strict=True)]
     table = sorted(set(labels))
     row = {label: i for i, label in enumerate(table)}
     amplitude, width = [], []
@@ -81,16 +84,15 @@ def model_in_place(path: Path, b_step_angst2: float, *, rounded: bool = False) -
         a, b = _form_factor(path, name)
         amplitude.append(a)
         width.append([one + b_step * b_step_angst2 for one in b])
-    position = np.array([(a.pos.x, a.pos.y, a.pos.z) for a in atoms])
-    occupancy = np.array([a.occ for a in atoms], np.float64)
     kind = np.array([row[label] for label in labels], np.int64)
-    log.info("%s: %d atoms", path, len(atoms))
+    log.info("%s: %d atoms", path, len(names))
     return Scatterers(
         position[twice], occupancy[twice] * share, kind, np.array(amplitude), np.array(width)
     )
 
 
-def _atoms(path: Path) -> list[Any]:
+def _atoms(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Return elements, and (n, 5) positions x, y, z, occupancies and B-factors."""
     structure = _read_structure(path)
     if structure.assemblies:
         name = structure.assemblies[0].name
@@ -100,13 +102,15 @@ def _atoms(path: Path) -> list[Any]:
     structure.setup_entities()
     structure.remove_waters()
     structure.remove_hydrogens()
+    # gemmi's atoms live no longer than their structure.
     atoms = [site.atom for site in structure[0].all()] if len(structure) else []
     if not atoms:
         raise InputError(
             f"{path}: found no atoms besides hydrogens and waters; expected an atomic model with "
             "at least one atom"
         )
-    return atoms
+    values = [(a.pos.x, a.pos.y, a.pos.z, a.occ, a.b_iso) for a in atoms]
+    return [a.element.name for a in atoms], np.array(values, np.float64)
 
 
 def _read_structure(path: Path) -> Any:

@@ -40,7 +40,11 @@ def write_histogram(path: Path, values: NDArray[np.float32], title: str) -> None
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     shares = np.full(values.size, 100.0 / values.size)
-    counts, edges = np.histogram(values, _N_BINS, weights=shares)
+    low, high = float(values.min()), float(values.max())
+    # All voxels may have one resolution.
+    counts, edges = np.histogram(
+        values, _N_BINS, range=(low, max(high, 1.01 * low)), weights=shares
+    )
     colours = colormaps[_COLOURS](_norm(values)(0.5 * (edges[:-1] + edges[1:])))
     axis.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours)
     median = float(np.median(values))
@@ -59,7 +63,7 @@ def write_slices(
     counted: NDArray[np.bool_],
     title: str,
 ) -> None:
-    """Draw the central slices of the filtered map, brightness by density, colour by resolution.
+    """Draw central slices of the filtered map on white, in the colours of the resolution.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ def write_slices(
         PNG to replace.
     filtered, resolution : float32 (n, n, n)
     counted : bool (n, n, n)
-        Voxels that are coloured; others stay grey.
+        Voxels that are coloured; others are grey.
     title
         Above the plot.
     """
@@ -77,14 +81,14 @@ def write_slices(
     middle = filtered.shape[0] // 2
     norm = _norm(resolution[counted])
     # In a map of mostly solvent the middle of the grey values is that of the solvent.
-    black, white = np.percentile(filtered[middle], 10), np.percentile(filtered, 99.9)
+    low, high = np.percentile(filtered, (50, 99.7))
     for number, (axis, name) in enumerate(zip(axes, ("z", "y", "x"), strict=True)):
         density, local, inside = (
             np.take(one, middle, number) for one in (filtered, resolution, counted)
         )
-        grey = np.clip((density - black) / max(white - black, 1e-12), 0.0, 1.0)[..., None]
-        colour = np.where(inside[..., None], colormaps[_COLOURS](norm(local))[..., :3], 1.0)
-        axis.imshow(grey * colour, origin="lower", interpolation="nearest")
+        opacity = np.clip((density - low) / max(high - low, 1e-12), 0.0, 1.0)[..., None]
+        colour = np.where(inside[..., None], colormaps[_COLOURS](norm(local))[..., :3], 0.5)
+        axis.imshow(1.0 - opacity * (1.0 - colour), origin="lower", interpolation="nearest")
         axis.set_title(f"{name} = {middle}", fontsize=9, color=GREY)
         axis.set_axis_off()
     bar = figure.colorbar(ScalarMappable(norm, _COLOURS), ax=list(axes), shrink=0.85, pad=0.01)
