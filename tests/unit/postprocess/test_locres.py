@@ -132,8 +132,8 @@ def test_windows_in_the_whole_box_give_the_plain_fsc_of_masked_maps(tmp_path):
         c = layout.centres[number]
         radius = np.sqrt((z - c[0]) ** 2 + (y - c[1]) ** 2 + (x - c[2]) ** 2)
         edge = 0.5 + 0.5 * np.cos(np.pi * (radius - layout.radius_pix) / layout.edge_pix)
-        mask = np.where(radius < layout.radius_pix, 1.0,
-                        np.where(radius > layout.radius_pix + layout.edge_pix, 0.0, edge))  # fmt: skip
+        outer = layout.radius_pix + layout.edge_pix
+        mask = np.where(radius < layout.radius_pix, 1.0, np.where(radius > outer, 0.0, edge))
         plain = fourier_shell_correlation(*(half * mask for half in halves))
         np.testing.assert_allclose(found.curves[number].masked, plain, atol=1e-4)
 

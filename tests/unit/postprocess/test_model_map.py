@@ -60,13 +60,13 @@ def summed(elements, position, occupancy, b_factor):
     k = np.fft.fftfreq(BOX, 1 / BOX) / SIDE
     kx = np.arange(BOX // 2 + 1) / SIDE
     s2 = (half_transform_radius(BOX, 3) / SIDE) ** 2
+    values, which = np.unique(s2, return_inverse=True)
     total = np.zeros(s2.shape, complex)
     for name, xyz, occ, b in zip(elements, position - ORIGIN, occupancy, b_factor, strict=True):
         phases = [np.exp(-2j * np.pi * f * x) for f, x in ((k, xyz[2]), (k, xyz[1]), (kx, xyz[0]))]
         form = gemmi.Element(str(name)).c4322.calculate_sf
-        factor = np.array([form(v) for v in np.unique(s2) / 4])[np.unique(s2, return_inverse=True)[1]]
-        total += occ * factor.reshape(s2.shape) * np.exp(-b * s2 / 4) * np.einsum(
-            "i,j,k->ijk", *phases)  # fmt: skip
+        factor = np.array([form(v / 4) for v in values])[which].reshape(s2.shape)
+        total += occ * factor * np.exp(-b * s2 / 4) * np.einsum("i,j,k->ijk", *phases)
     return fft.irfftn(total, s=(BOX,) * 3)
 
 
@@ -141,14 +141,14 @@ def test_noise_of_known_power_is_told_at_0_5(tmp_path, pair, volume):
 
 def test_atoms_far_from_where_they_belong_are_noticed(tmp_path, pair, caplog):
     elements, position, occupancy, b_factor = atoms()
-    shifted = position + [14.0, 0, 0]
+    shifted = position + np.array([14.0, 0, 0])
     other = write_model(tmp_path / "o.cif", elements, shifted, occupancy, b_factor)
     correlate(FscOptions(a=pair[0], b=other, o=tmp_path / "fsc"))
     assert "the model may lie elsewhere" in caplog.text
     caplog.clear()
-    part = position + [0.4 * SIDE, 0, 0]
-    correlate(FscOptions(a=pair[0], o=tmp_path / "fsc",
-                         b=write_model(tmp_path / "p.cif", elements, part, occupancy, b_factor)))  # fmt: skip
+    part = position + np.array([0.4 * SIDE, 0, 0])
+    partly = write_model(tmp_path / "p.cif", elements, part, occupancy, b_factor)
+    correlate(FscOptions(a=pair[0], b=partly, o=tmp_path / "fsc"))
     assert "of the atoms lie outside of the map" in caplog.text
     away = write_model(tmp_path / "a.cif", elements, position + 200.0, occupancy, b_factor)
     with pytest.raises(InputError, match="expected them within the map"):
