@@ -7,9 +7,9 @@ from relion_mpi.core.memory import GIB, available_bytes
 
 MAPS = 9
 """Whole maps of float32 at once: halves, random ones, their sum, three totals, one passing by."""
-WINDOWS_A_THREAD = 20
-"""Boxes of float32 a thread has: two windows and their transforms, and results that wait."""
-PROGRAM_BYTES = 0.35 * GIB
+WINDOWS_A_THREAD = 10
+"""Boxes of float32 a thread has: a window, its transforms, and results that wait."""
+PROGRAM_BYTES = 0.3 * GIB
 """The interpreter, its packages and compiled kernels."""
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,6 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from relion_mpi.cli import main as command_line
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.correlation import fourier_shell_correlation
 from relion_mpi.fourier.masks import half_transform_radius, soft_sphere
@@ -231,9 +233,14 @@ def test_too_little_memory_is_told_before_work(tmp_path, monkeypatch):
         local_resolution(options)
 
 
-def test_the_command_knows_it(tmp_path):
+def test_the_command_knows_it_and_predicts_its_memory(tmp_path):
     options = write_halves(tmp_path, of_two_regions())
     line = f"postprocess --i {options.i} --locres --locres_sampling 40 --o {tmp_path}/job --verb 1"
-    assert command_line.main(line.split()) == 0
+    words = [sys.executable, "-m", "relion_mpi.cli.main", *line.split(), "--j", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "job_locres.mrc").exists()
     assert not (tmp_path / "job.star").exists()
+    used, predicted = map(float, re.search(
+        r"used ([\d.]+) GiB at most, ([\d.]+) predicted", done.stdout).groups())  # fmt: skip
+    assert 0.6 * predicted < used < 1.2 * predicted
