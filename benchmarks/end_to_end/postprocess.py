@@ -31,7 +31,7 @@ from relion_mpi.io.mrc import write_map
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 ANGPIX, LOCRES_ANGPIX = 1.0, 2.0
-BFACTOR = 80.0
+BFACTOR = 300.0
 """Angstrom^2, in voxels of 1 A."""
 OURS = [sys.executable, "-m", "relion_mpi.cli.main", "postprocess"]
 PROGRAMS = {"ours": OURS, "relion": ["relion_postprocess"]}
