@@ -29,6 +29,7 @@ import numpy as np
 import polars as pl
 
 from relion_mpi.cli import refine3d
+from relion_mpi.core.memory import used_bytes
 from relion_mpi.core.option_parser import OptionParser
 from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.dataset.image_cache import make_layout
@@ -38,7 +39,6 @@ from relion_mpi.io.mrc import HEADER_BYTES, header_bytes, write_map
 from relion_mpi.io.star import write_star
 from relion_mpi.refine import refinement as refinement_module
 from relion_mpi.refine.host_job import host_job
-from relion_mpi.refine.memory import used_bytes
 from relion_mpi.refine.messages import BatchAnswer, ExpectationTask, NoiseTask
 from relion_mpi.refine.outputs import writer as writer_module
 from relion_mpi.refine.outputs.writer import OutputWriter

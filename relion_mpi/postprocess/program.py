@@ -10,7 +10,6 @@ import numpy as np
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.sections import scale_by_radius, sections_of, transform_correlation
 from relion_mpi.fourier.shells import shell_of_frequency
-from relion_mpi.io.cube import read_cube
 from relion_mpi.postprocess.curves import (
     PROTEIN_DALTON_PER_CUBIC_ANGST,
     PROTEIN_SHARE,
@@ -23,7 +22,7 @@ from relion_mpi.postprocess.curves import (
     volume_of,
 )
 from relion_mpi.postprocess.findings import Findings
-from relion_mpi.postprocess.inputs import HalfMaps, read_halves, read_mask, read_mtf
+from relion_mpi.postprocess.inputs import HalfMaps, read_even_cube, read_halves, read_mask, read_mtf
 from relion_mpi.postprocess.outputs import prepare_folder, write_findings, write_volume
 from relion_mpi.postprocess.sharpening import lowpass_factor, sharpen
 
@@ -218,7 +217,7 @@ def _write_halves(
 ) -> None:
     """Read the half-maps again: to keep them would take more memory than all else."""
     for number, name in enumerate(halves.names, 1):
-        transform = half_transform(read_cube(name)[0])
+        transform = half_transform(read_even_cube(name)[0])
         scale_by_radius(transform, factor)
         root = options.o.with_name(f"{options.o.name}_half{number}")
         write_volume(root, volume_of(transform), mask, halves.pixel_size_angst)
