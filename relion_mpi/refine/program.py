@@ -17,11 +17,9 @@ from relion_mpi.core.memory import image_cache_bytes, used_bytes
 from relion_mpi.dataset.image_cache import CacheLayout, make_layout
 from relion_mpi.parallel import abort, roll_call
 from relion_mpi.parallel.comm import node
-from relion_mpi.parallel.inline import InlineCrew
-from relion_mpi.parallel.mpi_crew import MPICrew
+from relion_mpi.parallel.crews import led
 from relion_mpi.parallel.shared_memory import NodeMemory, share_on_node
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
-from relion_mpi.parallel.worker_loop import serve
 from relion_mpi.refine.continuing import words_to_go_on
 from relion_mpi.refine.ending import EndAsked, Ending
 from relion_mpi.refine.gpu_report import say_used
@@ -115,13 +113,12 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
         reached, worker = (0, 0), RefineWorker(terms.layout, memory, scratch)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
-        if start is None:
-            assert ranks.comm is not None
-            serve(ranks.comm, worker, n_lanes)
-        elif ranks.comm is None or ranks.size == 1:
-            reached = _master(start, InlineCrew(worker, n_lanes), ending)
-        else:
-            reached = _master(start, MPICrew(ranks.comm, n_lanes), ending)
+
+        def lead(crew: Crew) -> tuple[int, int]:
+            assert start is not None
+            return _master(start, crew, ending)
+
+        reached = led(ranks, worker, n_lanes, lead) or reached
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)
