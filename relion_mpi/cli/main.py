@@ -30,6 +30,7 @@ COMMANDS = {
     "initialmodel": "relion_mpi.cli.initialmodel",
     "select": "relion_mpi.cli.select",
     "reconstruct": "relion_mpi.cli.reconstruct",
+    "subtract": "relion_mpi.cli.subtract",
     "mask": "relion_mpi.cli.mask",
     "map": "relion_mpi.cli.map",
     "simulate": "relion_mpi.cli.simulate",
