@@ -17,6 +17,7 @@ from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
+from relion_mpi.reconstruct.options import ReconstructOptions
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.initial_model_options import InitialModelOptions
@@ -25,6 +26,7 @@ from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.select.options import SelectOptions
 from relion_mpi.simulate.options import SimulateOptions
+from relion_mpi.subtract.options import SubtractOptions
 from relion_mpi.validate.options import ValidateOptions
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,6 +36,8 @@ COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
     "Options of select": SelectOptions,
+    "Options of reconstruct": ReconstructOptions,
+    "Options of subtract": SubtractOptions,
     "Options of mask": MaskOptions,
     "Options of map": MapOptions,
     "Options of compare": CompareOptions,
@@ -45,6 +49,8 @@ COMMANDS = {
 }
 # Where a command's table is, if not on the page of how to run.
 PAGE_OF = {
+    "Options of reconstruct": "particles.md",
+    "Options of subtract": "particles.md",
     "Options of mask": "maps.md",
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",
