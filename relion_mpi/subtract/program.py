@@ -11,6 +11,7 @@ import numpy as np
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.progress import Progress
+from relion_mpi.fourier.shells import padded_size
 from relion_mpi.io.star import write_star
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.crews import led
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from relion_mpi.subtract.worker import Subtracted
 
 log = logging.getLogger(__name__)
+
+GIB = 2.0**30
 
 
 def subtract(options: SubtractOptions, ranks: World) -> None:
@@ -110,9 +113,14 @@ class _Tasks(Sequence[SubtractTask]):
 
 
 def _begin(start: Start, crew: Crew) -> _Tasks:
-    options = start.options
+    options, plan = start.options, start.plan
+    size = padded_size(plan.r_max, plan.padding)
+    log.info(
+        "%d particles; transforms of %d map(s), %.2f GiB a worker", start.particles.n_particles,
+        len(start.maps), len(start.maps) * 8 * size * size * (size // 2 + 1) / GIB,
+    )  # fmt: skip
     message = BeginSubtraction(
-        start.plan, tuple(start.particles.stack_headers), options.precision, start.point_angst,
+        plan, tuple(start.particles.stack_headers), options.precision, start.point_angst,
         max(options.new_box, 0), options.ssnr,
     )  # fmt: skip
     crew.begin(message, {"maps": start.maps})

@@ -110,8 +110,8 @@ def _of_particles(
         if not particles.half.all():
             raise InputError(
                 f"{particles.path}: found no column rlnRandomSubset, expected the half-set of each "
-                f"particle, for {source.particles} has a map for each; give the particles of the "
-                "run"
+                "particle, for the half-sets of the run have a map each; give the particles of the "
+                "run, or a map for all of them as --ref"
             )
         half = particles.half.astype(np.int64) - 1
     classes = np.zeros(n, np.int64) if options.ignore_class else particles.class_number - 1
