@@ -146,6 +146,7 @@ def _variance(particles: Particles) -> float:
     rows = rows[particles.optics_group[rows] == particles.optics_group[rows[0]]][:SAMPLE]
     with StackReader(particles.stack_headers) as reader:
         images = reader.read(stack[rows], section[rows])
-    variance: NDArray[np.float64] = images.var(axis=(1, 2), dtype=np.float64)
-    found = float(np.median(variance)) / (2 * images.shape[1] ** 2)
-    return power_of_two(found if math.isfinite(found) else 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        variance: NDArray[np.float64] = images.var(axis=(1, 2), dtype=np.float64)
+    usable = variance[np.isfinite(variance)]
+    return power_of_two(float(np.median(usable)) / (2 * images.shape[1] ** 2) if usable.size else 0)
