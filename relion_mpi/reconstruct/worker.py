@@ -91,6 +91,10 @@ class ReconstructWorker:
             self._poses.add(prepared.posed)
         return BatchAnswer(prepared.flags, None)
 
+    def counts(self) -> dict[str, float]:
+        """Return the bytes that were read since it was asked last."""
+        return {} if self._reader is None else self._reader.take_bytes()
+
     def sums(self) -> list[NDArray[np.floating[Any]]]:
         """Return the volume of each half-set; they are on the host alone afterwards."""
         assert self._message is not None

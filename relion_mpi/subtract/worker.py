@@ -11,8 +11,7 @@ from scipy import fft
 from relion_mpi.backend import select_backend
 from relion_mpi.dataset.pixel_checks import NOT_FINITE, check_pixels
 from relion_mpi.dataset.stacks import StackReader
-from relion_mpi.fourier.masks import half_transform_radius
-from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.fourier.shells import half_transform_radius, round_half_away
 from relion_mpi.subtract.framing import boxed, moved_images, recentred_offsets
 from relion_mpi.subtract.predict import Predictor, images_of
 
@@ -129,6 +128,10 @@ class SubtractWorker:
             images = moved_images(images, moved)
         framed = boxed(images, message.new_box or images.shape[1])
         return Subtracted(broken, np.asarray(framed, np.float32), origin)
+
+    def counts(self) -> dict[str, float]:
+        """Return the bytes that were read since it was asked last."""
+        return {} if self._reader is None else self._reader.take_bytes()
 
     def sums(self) -> Sequence[NDArray[Any]]:
         """Keep no sums."""
