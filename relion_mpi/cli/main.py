@@ -28,6 +28,7 @@ COMMANDS = {
     "class3d": "relion_mpi.cli.class3d",
     "class2d": "relion_mpi.cli.class2d",
     "initialmodel": "relion_mpi.cli.initialmodel",
+    "extract": "relion_mpi.cli.extract",
     "select": "relion_mpi.cli.select",
     "reconstruct": "relion_mpi.cli.reconstruct",
     "subtract": "relion_mpi.cli.subtract",
