@@ -86,4 +86,4 @@ def _images(header: MrcHeader, recipe: Recipe) -> Iterator[NDArray[np.float32]]:
             yield from images
             progress.update(n)
     if n_flat:
-        log.warning("%s: %d images have a constant background: not normalised", header.path, n_flat)
+        log.warning("%s: %d image(s) of constant background: not normalised", header.path, n_flat)

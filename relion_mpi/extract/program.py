@@ -95,10 +95,10 @@ def _master(options: ExtractOptions, plan: Plan, crew: Crew, n_lanes: int) -> No
         crew.run(plan.tasks, note)
     crew.close()
     if n_flat:
-        log.warning("%d particles have a constant background: they were not normalised", n_flat)
+        log.warning("%d particle(s) have a constant background: not normalised", n_flat)
     if n_not_finite:
         log.warning(
-            "%d particles have NaN or infinite pixels, as in their micrographs: look at these, and "
+            "%d particle(s) have NaN or infinite pixels, as in their micrographs: look at these, and "
             "leave the particles out", n_not_finite,
         )  # fmt: skip
     n_particles = write_tables(options, plan)

@@ -64,11 +64,12 @@ class ExtractWorker:
         tally = _Tally()
         side = self._recipe.final_side
         try:
+            # A table tells that the stack beside it is whole and its own.
+            task.table.unlink(missing_ok=True)
             write_stack(
                 task.stack, _images(task, prepared, self._recipe, tally),
                 (task.n_particles, side, side), self._recipe.dtype, task.pixel_size_angst,
             )  # fmt: skip
-            # Last, so that it tells that the stack is whole.
             write_star(task.table, {BLOCK: task.frame})
         except OSError as error:
             raise InputError(
