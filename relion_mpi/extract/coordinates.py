@@ -75,7 +75,7 @@ def expected_file(options: ExtractOptions, name: str) -> Path:
     Path
     """
     folder = None if options.coord_dir == AS_INPUT else options.coord_dir
-    return beside_or_in(folder, name, options.coord_suffix)
+    return beside_or_in(folder, name, options.coord_suffix or "")
 
 
 def read_coordinates(path: Path) -> Table:

@@ -27,8 +27,8 @@ class ExtractOptions:
         None, help="list to write: micrographs and the files with their extracted coordinates"
     )
     extract: bool = option(False, help="extract particles (or give --operate_on)")
-    coord_suffix: str = option(
-        "", help="end of the names of coordinate files, as _autopick.star or .box",
+    coord_suffix: str | None = option(
+        None, help="end of the names of coordinate files, as _autopick.star or .box",
         group=_COORDINATES,
     )  # fmt: skip
     coord_dir: str = option(

@@ -98,8 +98,8 @@ def _master(options: ExtractOptions, plan: Plan, crew: Crew, n_lanes: int) -> No
         log.warning("%d particle(s) have a constant background: not normalised", n_flat)
     if n_not_finite:
         log.warning(
-            "%d particle(s) have NaN or infinite pixels, as in their micrographs: look at these, and "
-            "leave the particles out", n_not_finite,
+            "%d particle(s) have NaN or infinite pixels, as their micrographs have: look at these, "
+            "and leave the particles out", n_not_finite,
         )  # fmt: skip
     n_particles = write_tables(options, plan)
     for row in plan.optics.iter_rows(named=True):

@@ -14,6 +14,7 @@ from factories import options_page
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
+from relion_mpi.extract.options import ExtractOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
@@ -35,6 +36,7 @@ PAGES = READMES + sorted((ROOT / "docs").glob("*.md"))
 COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
+    "Options of extract": ExtractOptions,
     "Options of select": SelectOptions,
     "Options of reconstruct": ReconstructOptions,
     "Options of subtract": SubtractOptions,
@@ -51,6 +53,7 @@ COMMANDS = {
 PAGE_OF = {
     "Options of reconstruct": "particles.md",
     "Options of subtract": "particles.md",
+    "Options of extract": "extract.md",
     "Options of mask": "maps.md",
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",
