@@ -13,6 +13,7 @@ from factories.micrographs import NX, NY, PIXEL, XY, micrograph_project, refined
 from relion_mpi.cli import main as command_line
 from relion_mpi.core.errors import InputError
 from relion_mpi.dataset.particles import read_particles
+from relion_mpi.extract import operations
 from relion_mpi.extract.checks import check_options
 from relion_mpi.extract.options import ExtractOptions
 from relion_mpi.extract.plan import make_plan
@@ -193,6 +194,22 @@ def test_a_truncated_stack_is_made_again(micrographs):
     path.write_bytes(path.read_bytes()[:-5])
     _, found = extracted("--only_do_unfinished")
     np.testing.assert_array_equal(found["mic0"], stacks["mic0"])
+
+
+def test_a_stack_with_fewer_images_than_its_table_has_rows_is_made_again(micrographs):
+    _, stacks = extracted()
+    write_map("Extract/Mics/mic0.mrcs", stacks["mic0"][:2], PIXEL, stack=True)
+    _, found = extracted("--only_do_unfinished")
+    np.testing.assert_array_equal(found["mic0"], stacks["mic0"])
+
+
+def test_images_do_not_depend_on_how_many_are_worked_on_together(micrographs, monkeypatch):
+    words = ["--scale", 12, "--norm", "--bg_radius", 4, "--white_dust", 2]
+    _, together = extracted(*words)
+    monkeypatch.setattr(operations, "_CHUNK_BYTES", 1)
+    _, one_by_one = extracted(*words, out="Single")
+    for name, images in together.items():
+        np.testing.assert_allclose(one_by_one[name], images, atol=1e-5)
 
 
 def test_finished_images_of_another_size_are_refused(micrographs):
