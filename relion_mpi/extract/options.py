@@ -39,6 +39,10 @@ class ExtractOptions:
         None, help="STAR file that names the coordinate file of each micrograph, as RELION 4's "
         "autopick.star", group=_COORDINATES,
     )  # fmt: skip
+    minimum_pick_fom: float = option(
+        -999.0, help="leave out picks with a rlnAutopickFigureOfMerit below this, if above -999",
+        group=_COORDINATES,
+    )  # fmt: skip
     extract_bias_x: int = option(
         0, help="to add to every coordinate", unit="pixels", group=_COORDINATES
     )

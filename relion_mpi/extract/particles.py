@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.dataset.columns import Table
 from relion_mpi.extract.coordinates import (
     X,
     Y,
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from relion_mpi.dataset.columns import Table
     from relion_mpi.extract.micrographs import Micrographs
     from relion_mpi.extract.options import ExtractOptions
 
 log = logging.getLogger(__name__)
 
 IMAGE = "rlnImageName"
+FOM = "rlnAutopickFigureOfMerit"
+NO_THRESHOLD = -999.0
 DEFOCUS = "rlnDefocusU"
 _QUALITY = ("rlnCtfMaxResolution", "rlnCtfFigureOfMerit")
 _CTF = {
@@ -96,6 +98,8 @@ def picked_particles(options: ExtractOptions, micrographs: Micrographs) -> Parti
     _say_missing(micrographs, files)
     if not tables:
         raise InputError(_none_found(options, micrographs, len(present)))
+    if options.minimum_pick_fom > NO_THRESHOLD:
+        tables = _good_enough(tables, options.minimum_pick_fom)
     frame = joined([table.frame for table in tables.values()])
     counts = [table.frame.height for table in tables.values()]
     bias = [(X, options.extract_bias_x), (Y, options.extract_bias_y)]
@@ -191,6 +195,30 @@ def whole_coordinates(particles: Particles) -> NDArray[np.int64]:
         (x, y), cut down towards 0 as in RELION.
     """
     return np.asarray(np.trunc(particles.frame.select(X, Y).to_numpy()), np.int64)
+
+
+def _good_enough(tables: dict[int, Table], threshold: float) -> dict[int, Table]:
+    """Keep the picks whose figure of merit is at least so high."""
+    kept: dict[int, Table] = {}
+    for row, table in tables.items():
+        if FOM not in table.frame.columns:
+            raise InputError(
+                f"{table.path}: found no column {FOM}, expected it for --minimum_pick_fom; leave "
+                "the option out"
+            )
+        good = np.flatnonzero(table.numbers(FOM, 0.0) >= threshold)
+        if good.size:
+            kept[row] = Table(
+                table.path, table.name, table.frame[good], table.row_numbers[good]
+            )
+    n = [sum(table.frame.height for table in group.values()) for group in (kept, tables)]
+    if not kept:
+        raise InputError(
+            f"--minimum_pick_fom {threshold:g}: found no pick with so high a {FOM} among {n[1]}, "
+            "expected some; lower it"
+        )
+    log.info("%d of %d picks have a figure of merit of %g or more", *n, threshold)
+    return kept
 
 
 def _say_missing(micrographs: Micrographs, files: list[Path | None]) -> None:

@@ -126,6 +126,19 @@ def test_the_list_of_picks_leads_to_the_same_particles(micrographs):
     assert first["particles"].select(kept).equals(second["particles"].select(kept))
 
 
+def test_picks_of_low_merit_are_left_out(micrographs):
+    every = extracted()[0]["particles"]
+    good = extracted("--minimum_pick_fom", 0.5, out="Good")[0]["particles"]
+    expected = every.filter(pl.col("rlnAutopickFigureOfMerit") >= 0.5)
+    assert 0 < good.height < every.height
+    assert good.select("rlnCoordinateX", "rlnMicrographName").equals(
+        expected.select("rlnCoordinateX", "rlnMicrographName")
+    )
+    assert good["rlnImageName"][1].startswith("000002@")
+    with pytest.raises(InputError, match="found no pick with so high a"):
+        make_plan(options(minimum_pick_fom=99.0))
+
+
 def test_a_pixel_size_can_be_given(micrographs):
     blocks, _ = extracted("--set_angpix", 2.5)
     assert blocks["optics"]["rlnImagePixelSize"].to_list() == [2.5, 2.5]
