@@ -113,8 +113,8 @@ class Plan:
         n_lanes = min(n_lanes, max(len(self.tasks), 1))
         largest = max((task.header.image_bytes for task in self.tasks), default=0)
         side = max(self.recipe.side, self.recipe.final_side)
-        # Images in float32 and float64, a product of the same size, transforms.
-        chunk = self.recipe.n_chunk * side**2 * (4 * 3 + 8 * 3)
+        # Images in single and double precision, a product of the same size, two transforms.
+        chunk = self.recipe.n_chunk * side**2 * (4 * 2 + 8 * 3 + 8 * 2)
         return (n_lanes + 1) * largest + n_lanes * chunk
 
 
