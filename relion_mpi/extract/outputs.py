@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare_folders(options: ExtractOptions, plan: Plan) -> None:
-    """Make the folders of all files.
+    """Make the folders of all files; remove what a killed job had not finished there.
 
     Parameters
     ----------
@@ -37,6 +37,18 @@ def prepare_folders(options: ExtractOptions, plan: Plan) -> None:
     files = [path for path in (options.part_star, options.pick_star) if path is not None]
     for folder in {path.parent for path in [*files, *(task.stack for task in plan.tasks)]}:
         make_folder(folder)
+    if options.only_do_unfinished:
+        _remove_unfinished({path.name for task in plan.tasks for path in (task.stack, task.table)},
+                           {task.stack.parent for task in plan.tasks})  # fmt: skip
+
+
+def _remove_unfinished(names: set[str], folders: set[Path]) -> None:
+    """Remove what `relion_mpi.io.atomic.replacing` had no time to rename or remove."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            # .NAME.PROCESS.tmp
+            if path.name[1:].rsplit(".", 2)[0] in names:
+                path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -201,6 +201,18 @@ def test_only_what_is_missing_is_done_again(micrographs):
     np.testing.assert_array_equal(found["mic0"], stacks["mic0"])
 
 
+def test_what_a_killed_job_had_not_finished_is_removed(micrographs):
+    _, stacks = extracted()
+    Path("Extract/Mics/mic0_extract.star").unlink()
+    ours, other = Path("Extract/Mics/.mic0.mrcs.77.tmp"), Path("Extract/Mics/.other.mrcs.77.tmp")
+    ours.touch()
+    other.touch()
+    _, found = extracted("--only_do_unfinished")
+    assert not ours.exists()
+    assert other.exists()
+    np.testing.assert_array_equal(found["mic0"], stacks["mic0"])
+
+
 def test_a_truncated_stack_is_made_again(micrographs):
     _, stacks = extracted()
     path = Path("Extract/Mics/mic0.mrcs")
