@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
