@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
 def extract(options: ExtractOptions, ranks: World) -> None:
     """Extract particles, or operate on a stack; collective over all ranks.
 
