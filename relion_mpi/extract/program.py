@@ -13,10 +13,8 @@ from relion_mpi.extract.outputs import prepare_folders, write_tables
 from relion_mpi.extract.plan import make_plan
 from relion_mpi.extract.worker import ExtractWorker
 from relion_mpi.parallel import abort, roll_call
-from relion_mpi.parallel.inline import InlineCrew
-from relion_mpi.parallel.mpi_crew import MPICrew
+from relion_mpi.parallel.crews import led
 from relion_mpi.parallel.threads import limit_blas, threads_per_rank
-from relion_mpi.parallel.worker_loop import serve
 
 if TYPE_CHECKING:
     from relion_mpi.extract.options import ExtractOptions
@@ -59,14 +57,12 @@ def extract(options: ExtractOptions, ranks: World) -> None:
         return
     n_lanes = _lanes(options, ranks)
     limit_blas()
-    worker = ExtractWorker()
-    if plan is None:
-        assert ranks.comm is not None
-        serve(ranks.comm, worker, n_lanes)
-    elif ranks.comm is None or ranks.size == 1:
-        _master(options, plan, InlineCrew(worker, n_lanes), n_lanes)
-    else:
-        _master(options, plan, MPICrew(ranks.comm, n_lanes), n_lanes)
+
+    def lead(crew: Crew) -> None:
+        assert plan is not None
+        _master(options, plan, crew, n_lanes)
+
+    led(ranks, ExtractWorker(), n_lanes, lead)
 
 
 def _lanes(options: ExtractOptions, ranks: World) -> int:

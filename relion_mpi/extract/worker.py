@@ -82,6 +82,10 @@ class ExtractWorker:
         """Return nothing: there is nothing to add up."""
         return []
 
+    def counts(self) -> dict[str, float]:
+        """Return nothing: results tell what was done."""
+        return {}
+
 
 class _Tally:
     """Counts while images are made."""
