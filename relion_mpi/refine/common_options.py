@@ -24,7 +24,8 @@ class CommonOptions:
     ref: Path = option(help="Initial reference map", group=REF)
     continue_: Path | None = option(
         None, help="Go on after the iteration of this run_itNNN_optimiser.star; all other options "
-        "are those of the run", flag="--continue", group=IN,
+        "are those of the run; auto: from the newest state of --o, or begin anew where there is "
+        "none", flag="--continue", group=IN,
     )  # fmt: skip
     ini_high: float = option(
         60.0, help="Low-pass the initial reference to this", unit="angst", minimum=0, group=REF

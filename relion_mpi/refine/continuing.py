@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,16 @@ from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.initial_model_options import InitialModelOptions
 from relion_mpi.refine.options import RefineOptions
-from relion_mpi.refine.outputs.names import OPTIMISER, STATE, state_beside, states_of
+from relion_mpi.refine.outputs.names import (
+    OPTIMISER,
+    STATE,
+    newest_optimiser,
+    state_beside,
+    states_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from relion_mpi.dataset.particles import Particles
     from relion_mpi.refine.checkpoint import Saved
@@ -50,6 +56,8 @@ _COMMANDS = {
     InitialModelOptions: "initialmodel",
 }  # fmt: skip
 _NO_VALUE = "None"  # RELION's word for an option that is taken back
+AUTO = "auto"
+"""Word after --continue for the newest state of --o, or a new run where there is none."""
 
 
 def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
@@ -75,6 +83,11 @@ def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
     parser = OptionParser("relion-mpi")
     add_to_parser(parser, cls)
     given = vars(parser.read(words))
+    if given["continue_"] == AUTO:
+        found = _newest(given["o"])
+        if found is None:
+            return _without_continue(words)
+        given["continue_"] = str(found)
     if not isinstance(given["continue_"], str):
         return list(words)
     state = state_to_read(given["continue_"])
@@ -96,6 +109,24 @@ def with_saved_options(words: Sequence[str], cls: type[Any]) -> list[str]:
         else:
             line.append(f"{said.flag}={value}")
     return line
+
+
+def _newest(root: Any) -> Path | None:
+    """Return the optimiser file whose state was written last, of the run with this --o."""
+    if not isinstance(root, str):
+        raise InputError(
+            f"--continue {AUTO}: found no --o, expected that of the run, whose newest state is "
+            "looked for; give --o, or the run_itNNN_optimiser.star to go on from"
+        )
+    return newest_optimiser(Path(root))
+
+
+def _without_continue(words: Sequence[str]) -> list[str]:
+    kept = [word for word in words if word != f"--continue={AUTO}"]
+    if "--continue" in kept:
+        place = kept.index("--continue")
+        del kept[place : place + 2]
+    return kept
 
 
 def state_to_read(optimiser: str | Path) -> Path:

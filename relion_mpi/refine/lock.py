@@ -28,6 +28,8 @@ _TURN_SECONDS = 0.05
 # Not only the root: another job may write to the same folder, with a root that begins like ours.
 _OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|sampling|quarantine)\.star)"
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+# How often Slurm has put the same job into its queue again.
+_RESTARTS = "SLURM_RESTART_COUNT"
 
 
 class OutputLock:
@@ -48,8 +50,9 @@ class OutputLock:
     Notes
     -----
     A job that was killed leaves its lock. On the host that it ran on the lock is void as soon as
-    the process is gone, elsewhere after STALE_SECONDS without a sign of life. It may also leave
-    files that it had not finished, under names of their own; these are removed.
+    the process is gone, elsewhere after STALE_SECONDS without a sign of life, and at once for the
+    same job that a scheduler has started again: it does so once all processes have ended. It may
+    also leave files that it had not finished, under names of their own; these are removed.
     """
 
     def __init__(self, root: Path, refresh_seconds: float = REFRESH_SECONDS) -> None:
@@ -90,7 +93,7 @@ class OutputLock:
         while not self._made():
             try:
                 holder = _read(self.path)
-                is_void = _is_void(self.path, holder)
+                is_void = self._is_mine(holder) or _is_void(self.path, holder)
             except FileNotFoundError:
                 continue  # its job ended just now
             if not is_void:
@@ -100,6 +103,11 @@ class OutputLock:
                     "%s: the job that held the output is gone (%s): its lock is void",
                     self.path, _told(holder),
                 )  # fmt: skip
+
+    def _is_mine(self, holder: dict[str, Any]) -> bool:
+        """Tell whether the lock is of an earlier start of this job."""
+        same = bool(self._mine["job"]) and holder.get("job") == self._mine["job"]
+        return same and int(holder.get("restarts", 0)) < self._mine["restarts"]
 
     def _made(self) -> bool:
         """Make the file if there is none."""
@@ -166,11 +174,17 @@ def _this_job() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "job": next((name for name in names if name), ""),
+        "restarts": _restarts(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "pids": _pid_namespace(),
         "began": _began(os.getpid()),
         "token": uuid.uuid4().hex,
     }
+
+
+def _restarts() -> int:
+    text = os.environ.get(_RESTARTS, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _remove_unfinished(root: Path) -> None:

@@ -109,6 +109,28 @@ def states_of(root: Path) -> list[tuple[int, Path]]:
     return _of_iterations(root, STATE)
 
 
+def newest_optimiser(root: Path) -> Path | None:
+    """Find the iteration of a run that was completed last.
+
+    Parameters
+    ----------
+    root
+        RELION's --o root name.
+
+    Returns
+    -------
+    Path or None
+        run_itNNN_optimiser.star of the state that was written last, which need not have the highest
+        number: an earlier run of the same name may have left its own. None if there is none.
+    """
+    found = [
+        (path.stat().st_mtime_ns, number)
+        for number, path in states_of(root)
+        if OutputNames(root, number).optimiser().is_file()
+    ]
+    return OutputNames(root, max(found)[1]).optimiser() if found else None
+
+
 def partials_of(root: Path) -> list[tuple[int, Path]]:
     """List what was saved within iterations of a run and is still there.
 

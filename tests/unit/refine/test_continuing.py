@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -223,3 +226,50 @@ def test_the_words_to_go_on_name_the_new_root_where_there_is_one(tmp_path):
     assert words_to_go_on(optimiser, tmp_path / "run") == ["--continue", str(optimiser)]
     new = tmp_path / "run_ct12"
     assert words_to_go_on(optimiser, new) == ["--continue", str(optimiser), "--o", str(new)]
+
+
+# --continue auto: the same line begins a run and goes on with it
+
+
+def line_of(ended, *words):
+    options = ended.options
+    return ("--i", options.i, "--ref", options.ref, "--o", options.o, "--random_seed", 1, *words)
+
+
+def test_auto_begins_anew_where_there_is_no_state(ended, tmp_path):
+    for flag in (("--continue", "auto"), ("--continue=auto",)):
+        words = ("--i", "p.star", "--ref", "r.mrc", "--o", tmp_path / "run", *flag, "--j", 2)
+        found = read(*words)
+        assert found.continue_ is None
+        assert (found.o, found.j) == (tmp_path / "run", 2)
+
+
+def test_auto_goes_on_with_the_line_of_the_run(ended):
+    words = [f"--{name}={value}" for name, value in COARSE.items() if isinstance(value, float)]
+    found = read(*line_of(ended, *words, "--continue", "auto", "--auto_iter_max", 4))
+    assert found.continue_ == ended.optimiser
+    assert found.auto_iter_max == 4
+    assert make_start(found).saved.iteration == 2
+    of_line = ("--auto_refine", "--split_random_halves", "--o", ended.options.o)
+    assert read_line(*of_line, "--continue", "auto").continue_ == ended.optimiser
+
+
+def test_auto_takes_the_state_written_last_not_the_highest_number(ended, tmp_path):
+    for path in ended.out.glob("run_it00[12]_*"):
+        shutil.copy(path, tmp_path)
+    newer = tmp_path / "run_it001_state.h5"
+    os.utime(newer, (time.time() + 5,) * 2)
+    found = read("--o", tmp_path / "run", "--continue", "auto")
+    assert found.continue_ == tmp_path / "run_it001_optimiser.star"
+
+
+def test_auto_does_not_take_a_state_whose_iteration_was_not_finished(ended, tmp_path):
+    for name in ("run_it001_state.h5", "run_it001_optimiser.star", "run_it002_state.h5"):
+        shutil.copy(ended.out / name, tmp_path)
+    found = read("--o", tmp_path / "run", "--continue", "auto")
+    assert found.continue_ == tmp_path / "run_it001_optimiser.star"
+
+
+def test_auto_without_an_output_is_refused():
+    with pytest.raises(InputError, match="--continue auto: found no --o"):
+        read("--continue", "auto")

@@ -105,6 +105,21 @@ def test_a_lock_of_another_host_or_container_is_void_when_it_is_old(root, other)
     OutputLock(root).release()
 
 
+def test_a_lock_of_the_same_job_is_void_once_the_scheduler_has_started_it_again(root, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    write(root, host="node17", job="4711", restarts=1)
+    for restarts in ("", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        with pytest.raises(InputError, match="another job writes there"):
+            OutputLock(root)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    OutputLock(root).release()
+    monkeypatch.setenv("SLURM_JOB_ID", "4712")
+    write(root, host="node17", job="4711", restarts=1)
+    with pytest.raises(InputError, match="another job writes there"):
+        OutputLock(root)
+
+
 def test_a_lock_that_is_being_written_is_held(root):
     root.with_name("run.lock").touch()
     with pytest.raises(InputError, match="it does not say which"):
