@@ -41,7 +41,11 @@ COMMANDS = {
     "doctor": "relion_mpi.cli.doctor",
     "validate": "relion_mpi.cli.validate",
     "plan": "relion_mpi.cli.plan",
+    "launch": "relion_mpi.cli.launch",
+    "submit": "relion_mpi.cli.submit",
 }
+STARTERS = ("launch", "submit")
+"""Commands that start others: MPI is left to these, as it cannot be started within itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +91,8 @@ def _on_all_ranks(command: str, words: list[str]) -> int:
     ranks = comm.World(comm=None, rank=0, size=1)
     try:
         setup_logging()
-        ranks = comm.world()
+        if command not in STARTERS:
+            ranks = comm.world()
         abort.install(ranks)
         setup_logging(ranks.rank)
         folder = pipeline_control.folder_in(words)

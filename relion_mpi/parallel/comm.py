@@ -74,6 +74,26 @@ def world() -> World:
     return World(comm=comm, rank=comm.Get_rank(), size=comm.Get_size())
 
 
+def library_name() -> str:
+    """Return name and version of the MPI library that mpi4py uses, without starting it.
+
+    Returns
+    -------
+    str
+        Such as "MPICH 4.2.1"; empty where MPI cannot be loaded.
+    """
+    try:
+        import mpi4py
+
+        if "mpi4py.MPI" not in sys.modules:
+            mpi4py.rc.initialize = False
+            mpi4py.rc.finalize = False
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return ""
+    return _library(MPI)
+
+
 def node(ranks: World) -> Node:
     """Return who shares this node's cores; collective over all ranks.
 

@@ -1,0 +1,137 @@
+"""A job that ends before its work does is put into Slurm's queue again, and goes on."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relion_mpi.cluster.job_array import root_of, value_of
+from relion_mpi.refine.ending import INTERRUPTED_STATUS
+from relion_mpi.refine.outputs.names import OPTIMISER, newest_optimiser, partials_of, states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
+
+log = logging.getLogger(__name__)
+
+_FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+_CLOCK_SECONDS = 2.0
+"""By which the clock of a file system may be behind this host's."""
+
+
+def is_restart(environment: Mapping[str, str]) -> bool:
+    """Whether Slurm has put this job into its queue again, after a requeue or a lost node.
+
+    Parameters
+    ----------
+    environment
+        Variables of this process.
+    """
+    return environment.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+
+
+def going_on(words: Sequence[str]) -> list[str] | None:
+    """Let the line of a job that was started again go on from the newest state.
+
+    Parameters
+    ----------
+    words
+        The command, as at the first start.
+
+    Returns
+    -------
+    list of str or None
+        As they are where no state was written yet; None where the run has finished.
+    """
+    root = output_root(words)
+    newest = None if root is None else newest_optimiser(root)
+    if root is None or newest is None:
+        return list(words)
+    final, state = root.with_name(f"{root.name}_data.star"), max(_written(root))
+    if final.is_file() and final.stat().st_mtime >= state:
+        log.info("%s is there: the run had finished when the job was started again", final)
+        return None
+    return [*_without("--continue", words), "--continue", str(newest)]
+
+
+def output_root(words: Sequence[str]) -> Path | None:
+    """Find the root name of a command's files; of the run that it continues without --o.
+
+    Parameters
+    ----------
+    words
+        Of the command.
+    """
+    root, before = root_of(words), value_of("--continue", words)
+    if root:
+        return Path(root)
+    if before and before.endswith(OPTIMISER):
+        path = Path(before)
+        return path.with_name(re.sub(r"_it\d+$", "", path.name.removesuffix(OPTIMISER)))
+    return None
+
+
+def run_and_requeue(line: Sequence[str], root: Path | None, job: str) -> int:
+    """Run, hand signals on, and requeue the job if the run ended early with everything saved.
+
+    Parameters
+    ----------
+    line
+        What to run.
+    root
+        Of its files; None where they are not known.
+    job
+        Number of the Slurm job.
+
+    Returns
+    -------
+    int
+        Exit status of the line.
+    """
+    began = time.time()
+    process = subprocess.Popen(line)
+
+    def forward(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {one: signal.signal(one, forward) for one in _FORWARDED}
+    try:
+        status = process.wait()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if status != INTERRUPTED_STATUS:
+        return status if status >= 0 else 128 - status
+    if root is not None and max(_written(root), default=0.0) < began - _CLOCK_SECONDS:
+        log.warning(
+            "The job is not put into the queue again: since it started nothing was saved beyond "
+            "what it began with; give it a longer --time, more ranks, or an earlier --signal"
+        )
+        return status
+    log.info("Putting job %s into the queue again: it goes on from what was saved", job)
+    done = subprocess.run(
+        ["scontrol", "requeue", job], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        log.warning("scontrol requeue %s: %s", job, (done.stdout + done.stderr).strip())
+    return status
+
+
+def _written(root: Path) -> list[float]:
+    """Return when states and middles of iterations were written."""
+    return [path.stat().st_mtime for _, path in states_of(root) + partials_of(root)]
+
+
+def _without(flag: str, words: Sequence[str]) -> list[str]:
+    kept, skip = [], False
+    for word in words:
+        is_value, skip = skip and not word.startswith("--"), word == flag
+        if not is_value and not skip and not word.startswith(f"{flag}="):
+            kept.append(word)
+    return kept
