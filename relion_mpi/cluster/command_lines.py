@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from relion_mpi.cluster.flavours import Family
@@ -96,6 +97,24 @@ def srun_line(
     # Rank 0 needs no core of its own; a lost rank ends the step, not only itself.
     line += ["--overcommit", "--cpu-bind=none", "--kill-on-bad-exit=1"]
     return [*line, *program]
+
+
+def cleaning_line(hosts: Sequence[Host]) -> list[str]:
+    """Write the line of srun that removes what killed jobs left on the hosts.
+
+    Parameters
+    ----------
+    hosts
+        Of the job.
+
+    Returns
+    -------
+    list of str
+        Words.
+    """
+    n = len(hosts)
+    line = ["srun", "--mpi=none", f"--nodes={n}", f"--ntasks={n}", "--overcommit"]
+    return [*line, sys.executable, "-m", "relion_mpi.parallel.leftovers"]
 
 
 def slurm_plugin(family: Family | None) -> str:

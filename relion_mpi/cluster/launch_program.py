@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relion_mpi.cluster.command_lines import mpiexec_line, slurm_plugin, srun_line
+from relion_mpi.cluster.command_lines import (
+    cleaning_line,
+    mpiexec_line,
+    slurm_plugin,
+    srun_line,
+)
 from relion_mpi.cluster.flavours import family_of, find_launcher
 from relion_mpi.cluster.hosts import (
     Host,
@@ -85,6 +91,8 @@ def launch(options: LaunchOptions) -> int:
     os.environ.pop("SLURM_NTASKS_PER_NODE", None)
     sys.stdout.flush()
     job = os.environ.get("SLURM_JOB_ID")
+    if found.line[0] == "srun" and is_restart(os.environ):
+        subprocess.run(cleaning_line(found.hosts), check=False)
     if options.requeue and job:
         return run_and_requeue(found.line, output_root(found.command), job)
     try:

@@ -96,8 +96,10 @@ def run_and_requeue(line: Sequence[str], root: Path | None, job: str) -> int:
     """
     began = time.time()
     process = subprocess.Popen(line)
+    came: set[int] = set()
 
     def forward(number: int, _: FrameType | None) -> None:
+        came.add(number)
         process.send_signal(number)
 
     before = {one: signal.signal(one, forward) for one in _FORWARDED}
@@ -106,8 +108,9 @@ def run_and_requeue(line: Sequence[str], root: Path | None, job: str) -> int:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    if status != INTERRUPTED_STATUS:
-        return status if status >= 0 else 128 - status
+    status = status if status >= 0 else 128 - status
+    if not _ended_early(status, came):
+        return status
     if root is not None and max(_written(root), default=0.0) < began - _CLOCK_SECONDS:
         log.warning(
             "The job is not put into the queue again: since it started nothing was saved beyond "
@@ -121,6 +124,17 @@ def run_and_requeue(line: Sequence[str], root: Path | None, job: str) -> int:
     if done.returncode:
         log.warning("scontrol requeue %s: %s", job, (done.stdout + done.stderr).strip())
     return status
+
+
+def _ended_early(status: int, came: set[int]) -> bool:
+    """Tell whether the run is to go on.
+
+    Where rank 0 leaves first, srun may end the others and tell of that instead. SIGTERM comes with
+    `scancel`, which is an end for good.
+    """
+    if signal.SIGTERM in came:
+        return False
+    return status == INTERRUPTED_STATUS or (status != 0 and signal.SIGUSR1 in came)
 
 
 def _written(root: Path) -> list[float]:

@@ -70,7 +70,7 @@ def read_timing(root: Path) -> Timing:
         raise InputError(f"{path}: found no iteration with times, expected at least one")
     times = times[1:] or times
     return Timing(
-        int(match[1]), median(time["total"] for time in times),
+        int(match[1]), median(sum(time.values()) for time in times),
         {name: median(time.get(name, 0.0) for time in times) for name in _PARTS},
     )  # fmt: skip
 

@@ -20,9 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "unshare")
 UP_WITHIN = 30.0
+# MPICH names its memory after the job: not as in an earlier Slurm on this machine.
+FIRST_JOB = 1000 + int(time.time()) % 10**6
 
 CONF = """\
 ClusterName=test
+FirstJobId={first}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 AuthType=auth/munge
@@ -83,7 +86,7 @@ class Cluster:
         (self.folder / "state").mkdir()
         ports = free_ports(len(self.nodes) + 1)
         host = socket.gethostname().partition(".")[0]
-        conf = CONF.format(host=host, port=ports[0], folder=self.folder)
+        conf = CONF.format(host=host, port=ports[0], folder=self.folder, first=FIRST_JOB)
         for node, port in zip(self.nodes, ports[1:], strict=True):
             conf += (
                 f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=64 "
@@ -142,12 +145,14 @@ class Cluster:
                     process.wait(seconds)
                     break
 
-    def wait_for(self, condition, what, seconds=UP_WITHIN):
-        """Poll until something holds."""
+    def wait_for(self, condition, what, seconds=UP_WITHIN, more=lambda: ""):
+        """Poll until something holds; else fail with the logs and what `more` returns."""
         deadline = time.monotonic() + seconds
         while not condition():
             told = self.ask("squeue", "-a")
-            assert time.monotonic() < deadline, f"{what} after {seconds} s\n{told}\n{self.logs()}"
+            assert time.monotonic() < deadline, (
+                f"{what} after {seconds} s\n{told}\n{self.logs()}\n{more()}"
+            )
             time.sleep(0.1)
 
     def logs(self):
@@ -168,6 +173,14 @@ class Cluster:
         number = said.strip().splitlines()[-1] if said.strip() else ""
         assert number.isdecimal(), said
         return number
+
+    def is_on_a_node(self, job):
+        """Whether daemons of a job, by its own number, are still there."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                    return True
+        return False
 
     def field(self, job, name):
         """Return a field of `scontrol show job`; nothing for a job that is gone."""
