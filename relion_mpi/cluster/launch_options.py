@@ -18,8 +18,8 @@ class LaunchOptions:
     )
     n: int = option(0, help="Ranks in all; 0: rank 0 and all workers", minimum=0)
     workers: int = option(
-        0, help="Workers on each host; 0: with --gpu one a GPU, else the tasks of the Slurm job, or "
-        "one for every 4 cores", minimum=0,
+        0, help="Workers on each host; 0: with --gpu one a GPU, else the tasks of the Slurm job, "
+        "or one for every 4 cores", minimum=0,
     )  # fmt: skip
     hosts: str | None = option(
         None, help="Hosts, as node1,node2 or node1:5,node2:4 with ranks, or a file of them; by "

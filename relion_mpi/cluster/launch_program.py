@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,13 @@ from relion_mpi.cluster.hosts import (
     workers_a_host,
 )
 from relion_mpi.cluster.job_array import of_task, value_of
-from relion_mpi.cluster.requeue import going_on, is_restart, output_root, run_and_requeue
+from relion_mpi.cluster.requeue import (
+    going_on,
+    is_restart,
+    output_root,
+    requeue_if_ended_early,
+)
+from relion_mpi.cluster.running import run, say_if_lost
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel.bind import shares_here
 from relion_mpi.parallel.comm import library_name
@@ -50,13 +57,11 @@ class Launch:
     line : words
     hosts : with their ranks
     gpu : value of the command's --gpu; None without
-    command : words after the launcher's
     """
 
     line: list[str]
     hosts: list[Host]
     gpu: str | None
-    command: list[str]
 
 
 def launch(options: LaunchOptions) -> int:
@@ -93,12 +98,16 @@ def launch(options: LaunchOptions) -> int:
     job = os.environ.get("SLURM_JOB_ID")
     if found.line[0] == "srun" and is_restart(os.environ):
         subprocess.run(cleaning_line(found.hosts), check=False)
-    if options.requeue and job:
-        return run_and_requeue(found.line, output_root(found.command), job)
+    began, root = time.time(), output_root(words)
     try:
-        os.execvp(found.line[0], found.line)
+        status, came = run(found.line)
     except OSError as error:
         raise InputError(f"{found.line[0]}: cannot be started ({error.strerror})") from error
+    if options.requeue and job:
+        requeue_if_ended_early(status, came, root, began, job)
+    if not came:
+        say_if_lost(status, found.hosts, root)
+    return status
 
 
 def as_command(words: Sequence[str]) -> list[str]:
@@ -147,11 +156,11 @@ def plan_launch(options: LaunchOptions, words: list[str]) -> Launch:
     n_ranks = sum(host.n_ranks for host in hosts)
     program = [*_PROGRAM, *words]
     if n_ranks == 1 and not hosts[0].name:
-        return Launch(program, hosts, gpu, words)
+        return Launch(program, hosts, gpu)
     if options.bind:
         with_gpu = [] if gpu is None else ["--gpu", gpu]
         program = [sys.executable, "-m", "relion_mpi.parallel.bind", *with_gpu, "--", *program]
-    return Launch(_line(options, hosts, program), hosts, gpu, words)
+    return Launch(_line(options, hosts, program), hosts, gpu)
 
 
 def _hosts(options: LaunchOptions, *, on_gpu: bool) -> list[Host]:

@@ -6,7 +6,6 @@ import logging
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,9 @@ from relion_mpi.refine.outputs.names import OPTIMISER, newest_optimiser, partial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import FrameType
 
 log = logging.getLogger(__name__)
 
-_FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 _CLOCK_SECONDS = 2.0
 """By which the clock of a file system may be behind this host's."""
 
@@ -77,53 +74,36 @@ def output_root(words: Sequence[str]) -> Path | None:
     return None
 
 
-def run_and_requeue(line: Sequence[str], root: Path | None, job: str) -> int:
-    """Run, hand signals on, and requeue the job if the run ended early with everything saved.
+def requeue_if_ended_early(
+    status: int, came: set[int], root: Path | None, began: float, job: str
+) -> None:
+    """Put the job into Slurm's queue again if the run ended early and saved something new.
 
     Parameters
     ----------
-    line
-        What to run.
+    status, came
+        Of `relion_mpi.cluster.running.run`.
     root
-        Of its files; None where they are not known.
+        Of the run's files; None where they are not known.
+    began
+        When the run began, in seconds of the clock.
     job
         Number of the Slurm job.
-
-    Returns
-    -------
-    int
-        Exit status of the line.
     """
-    began = time.time()
-    process = subprocess.Popen(line)
-    came: set[int] = set()
-
-    def forward(number: int, _: FrameType | None) -> None:
-        came.add(number)
-        process.send_signal(number)
-
-    before = {one: signal.signal(one, forward) for one in _FORWARDED}
-    try:
-        status = process.wait()
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    status = status if status >= 0 else 128 - status
     if not _ended_early(status, came):
-        return status
+        return
     if root is not None and max(_written(root), default=0.0) < began - _CLOCK_SECONDS:
         log.warning(
             "The job is not put into the queue again: since it started nothing was saved beyond "
             "what it began with; give it a longer --time, more ranks, or an earlier --signal"
         )
-        return status
+        return
     log.info("Putting job %s into the queue again: it goes on from what was saved", job)
     done = subprocess.run(
         ["scontrol", "requeue", job], capture_output=True, text=True, check=False
     )
     if done.returncode:
         log.warning("scontrol requeue %s: %s", job, (done.stdout + done.stderr).strip())
-    return status
 
 
 def _ended_early(status: int, came: set[int]) -> bool:

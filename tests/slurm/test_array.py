@@ -1,4 +1,4 @@
-"""An array of jobs on a real Slurm, one of which is ended at its wall time and goes on by itself."""
+"""An array of jobs on a real Slurm; one is ended at its wall time and goes on by itself."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_array_of_eight_of_which_one_is_ended_at_its_wall_time(slurm, tmp_pat
     slurm.ask("scontrol", "update", f"JobId={long_one}", "TimeLimit=3")
     told = tmp_path / f"array.{array}_{LONG}.out"
     slurm.wait_for(
-        lambda: slurm.field(long_one, "Restarts") == "1", "the requeue", 90, lambda: told.read_text()
+        lambda: slurm.field(long_one, "Restarts") == "1", "the requeue", 90, told.read_text
     )
     assert list(out.glob("*_state.h5"))
     assert not (out / "run_it006_optimiser.star").exists()
