@@ -132,7 +132,7 @@ def test_a_node_that_is_lost_ends_all_ranks_with_the_reason(made, tmp_path, lost
     assert "a process was killed (memory?) or a host was lost (n1, n2)" in told, told
     assert f"go on with --continue {out / 'run_it000_optimiser.star'}" in told
     assert not nodes.processes_of("n1") + nodes.processes_of("n2")
-    # What is on disk is whole: the run goes on, here on one rank. The lock of a host that is gone is
+    # What is on disk is whole: the run goes on, here on one rank. The lock of a lost host is
     # void after five minutes, or at once where Slurm starts the job again.
     os.utime(out / "run.lock", (time.time() - 2 * STALE_SECONDS,) * 2)
     optimiser = out / "run_it000_optimiser.star"
