@@ -25,9 +25,9 @@ class SubmitOptions:
         minimum=0,
     )  # fmt: skip
     cores: int = option(4, help="Cores of a worker", minimum=1)
-    time: str = option(
-        "", help="Wall time as Slurm takes it (1-12:00:00); by default twice what relion-mpi plan "
-        "estimates, or a day; what is not done by then goes on after a requeue"
+    time: str | None = option(
+        None, help="Wall time as Slurm takes it (1-12:00:00); by default twice what relion-mpi "
+        "plan estimates, or a day; what is not done by then goes on after a requeue"
     )
     memory: float = option(
         0.0, help="Memory of a node; 0: what relion-mpi plan predicts, and room for the images",
@@ -37,9 +37,9 @@ class SubmitOptions:
         0.0, help="Memory of a GPU, to see whether the run fits; 0 asks the first GPU here",
         unit="GiB", minimum=0,
     )  # fmt: skip
-    partition: str = option("", help="Partition (queue); by default the cluster's")
-    sbatch: str = option(
-        "", help="Further options of sbatch, such as '--account=lab --array=1-8'"
+    partition: str | None = option(None, help="Partition (queue); by default the cluster's")
+    sbatch: str | None = option(
+        None, help="Further options of sbatch, such as '--account=lab --array=1-8'"
     )
     template: Path | None = option(
         None, help="Script with RELION's variables (XXXcommandXXX, ...); by default that of "

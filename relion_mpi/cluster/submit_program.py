@@ -227,7 +227,7 @@ def script(
     n_tasks, n_cores = request.n_ranks, request.n_cores
     values = {
         "name": f"{run.command}:{root}".replace(" ", "_"),
-        "queue": options.partition,
+        "queue": options.partition or "",
         "mpinodes": str(n_tasks),
         "threads": str(n_cores),
         "cores": str(n_tasks * n_cores),

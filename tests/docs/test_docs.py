@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from factories import options_page
 
+from relion_mpi.cluster.launch_options import LaunchOptions
+from relion_mpi.cluster.submit_options import SubmitOptions
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
@@ -48,6 +50,8 @@ COMMANDS = {
     "Options of doctor": DoctorOptions,
     "Options of validate": ValidateOptions,
     "Options of plan": PlanOptions,
+    "Options of launch": LaunchOptions,
+    "Options of submit": SubmitOptions,
 }
 # Where a command's table is, if not on the page of how to run.
 PAGE_OF = {
@@ -58,12 +62,25 @@ PAGE_OF = {
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",
     "Options of fsc": "postprocess.md",
+    "Options of launch": "cluster.md",
+    "Options of submit": "cluster.md",
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {
+    "--account": "sbatch",
+    "--array": "sbatch",
+    "--bind-to": "mpirun",
     "--cpus-per-task": "sbatch",
+    "--distribution": "srun",
     "--force-reinstall": "pip",
+    "--gpus-per-node": "sbatch",
+    "--gres": "sbatch",
+    "--host": "mpirun",
+    "--kill-on-bad-exit": "srun",
+    "--map-by": "mpirun",
+    "--mpi": "srun",
     "--no-binary": "pip",
+    "--ntasks": "srun",
     "--signal": "sbatch",
     "--strict-markers": "pytest",
     "--with-mpi": "pytest-mpi",
