@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # What ranks on other hosts need of the environment; Open MPI hands over only what it is told to.
 _NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_PATH")
+_WAIT_SECONDS = 15
+"""For the other ranks, once one has ended."""
 _PREFIXES = ("NUMBA_", "RELION_", "CUPY_", "OMP_", "SLURM_RESTART_COUNT")
 
 
@@ -94,8 +96,9 @@ def srun_line(
     if n_cpus:
         # Else a step gets one core a rank, whatever the job has.
         line += [f"--cpus-per-task={max(n_cpus // max(host.n_ranks for host in hosts), 1)}"]
-    # Rank 0 needs no core of its own; a lost rank ends the step, not only itself.
-    line += ["--overcommit", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    # Rank 0 needs no core of its own. A lost rank ends the step, but not at once: ranks that end
+    # in order are not all equally fast, and srun's exit status would be that of being killed.
+    line += ["--overcommit", "--cpu-bind=none", "--kill-on-bad-exit=0", f"--wait={_WAIT_SECONDS}"]
     return [*line, *program]
 
 

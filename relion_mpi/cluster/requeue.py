@@ -9,9 +9,17 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relion_mpi.cluster.command_options import options_of
 from relion_mpi.cluster.job_array import root_of, value_of
+from relion_mpi.cluster.running import TOLD
 from relion_mpi.refine.ending import INTERRUPTED_STATUS
-from relion_mpi.refine.outputs.names import OPTIMISER, newest_optimiser, partials_of, states_of
+from relion_mpi.refine.outputs.names import (
+    OPTIMISER,
+    iteration_of,
+    newest_optimiser,
+    partials_of,
+    states_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,11 +58,13 @@ def going_on(words: Sequence[str]) -> list[str] | None:
     newest = None if root is None else newest_optimiser(root)
     if root is None or newest is None:
         return list(words)
+    again = [*_without("--continue", words), "--continue", str(newest)]
     final, state = root.with_name(f"{root.name}_data.star"), max(_written(root))
-    if final.is_file() and final.stat().st_mtime >= state:
-        log.info("%s is there: the run had finished when the job was started again", final)
+    is_final = final.is_file() and final.stat().st_mtime >= state
+    if is_final or iteration_of(newest) >= options_of(again).last_iteration:
+        log.info("%s: the run had finished when the job was started again", newest)
         return None
-    return [*_without("--continue", words), "--continue", str(newest)]
+    return again
 
 
 def output_root(words: Sequence[str]) -> Path | None:
@@ -78,6 +88,8 @@ def requeue_if_ended_early(
     status: int, came: set[int], root: Path | None, began: float, job: str
 ) -> None:
     """Put the job into Slurm's queue again if the run ended early and saved something new.
+
+    So ends a run that was asked to, and one that lost a process or a host.
 
     Parameters
     ----------
@@ -109,12 +121,12 @@ def requeue_if_ended_early(
 def _ended_early(status: int, came: set[int]) -> bool:
     """Tell whether the run is to go on.
 
-    Where rank 0 leaves first, srun may end the others and tell of that instead. SIGTERM comes with
-    `scancel`, which is an end for good.
+    SIGTERM comes with `scancel`, which is an end for good.
     """
-    if signal.SIGTERM in came:
+    if signal.SIGTERM in came or signal.SIGINT in came:
         return False
-    return status == INTERRUPTED_STATUS or (status != 0 and signal.SIGUSR1 in came)
+    asked = signal.SIGUSR1 in came and status != 0
+    return asked or status == INTERRUPTED_STATUS or status not in TOLD
 
 
 def _written(root: Path) -> list[float]:

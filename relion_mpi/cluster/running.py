@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-_TOLD = (0, 1, ABORTED_STATUS, INTERRUPTED_STATUS, 130)
+TOLD = (0, 1, ABORTED_STATUS, INTERRUPTED_STATUS, 130)
 """What the program itself ends with, after it has said why."""
 
 
@@ -68,7 +68,7 @@ def say_if_lost(status: int, hosts: Sequence[Host], root: Path | None) -> None:
     root
         Of the run's files; None where they are not known.
     """
-    if status in _TOLD:
+    if status in TOLD:
         return
     where = ", ".join(host.name or "this host" for host in hosts)
     newest = None if root is None else newest_optimiser(root)

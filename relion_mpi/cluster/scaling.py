@@ -18,7 +18,7 @@ from relion_mpi.refine.outputs.names import OutputNames
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("relion_mpi.cluster.scaling")  # not __main__, which nobody shows
 
 _PARTS = ("E-step", "reduce", "M-step")
 

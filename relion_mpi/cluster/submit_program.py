@@ -9,22 +9,19 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relion_mpi.backend.gpu import device
+from relion_mpi.cluster.command_options import options_of
 from relion_mpi.cluster.job_array import TASK
 from relion_mpi.cluster.launch_program import as_command
 from relion_mpi.cluster.template import filled
 from relion_mpi.core.errors import InputError
-from relion_mpi.core.option_parser import OptionParser
-from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.io.atomic import replacing
-from relion_mpi.refine.continuing import with_saved_options
 from relion_mpi.refine.gpu_memory import GIB
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.plan_program import plan
-from relion_mpi.refine.relion_line import PROGRAMMES, LineOptions, translate
 from relion_mpi.refine.time_estimate import ABOVE
 
 if TYPE_CHECKING:
@@ -114,36 +111,6 @@ def submit(options: SubmitOptions) -> int:
         raise InputError(f"sbatch {path}: {said}; mend what it says with --sbatch or --template")
     log.info("%s: %s", path, said)
     return 0
-
-
-def options_of(words: Sequence[str]) -> CommonOptions:
-    """Read the options of a command that is to be submitted.
-
-    Parameters
-    ----------
-    words
-        Of the command, its name first.
-
-    Returns
-    -------
-    CommonOptions
-        Checked one by one.
-
-    Raises
-    ------
-    InputError
-        It is no refinement or classification, or an option is wrong.
-    """
-    command, rest = words[0], [word.replace(TASK, "1") for word in words[1:]]
-    cls: type[Any] | None = LineOptions if command == "refine" else PROGRAMMES.get(command)
-    if cls is None:
-        known = ", ".join(["refine", *PROGRAMMES])
-        raise InputError(f"submit {command}: expected one of {known}, which run on many ranks")
-    parser = OptionParser(f"relion-mpi {command}")
-    add_to_parser(parser, cls)
-    found = from_namespace(cls, parser.read(with_saved_options(rest, cls)))
-    options: CommonOptions = translate(found) if command == "refine" else found
-    return options
 
 
 def ask_for(options: SubmitOptions, run: CommonOptions) -> Request:

@@ -76,13 +76,13 @@ FOREIGN = {
     "--gpus-per-node": "sbatch",
     "--gres": "sbatch",
     "--host": "mpirun",
-    "--kill-on-bad-exit": "srun",
     "--map-by": "mpirun",
     "--mpi": "srun",
     "--no-binary": "pip",
     "--ntasks": "srun",
     "--signal": "sbatch",
     "--strict-markers": "pytest",
+    "--wait": "srun",
     "--with-mpi": "pytest-mpi",
 }
 OPTION = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")

@@ -109,6 +109,17 @@ def states_of(root: Path) -> list[tuple[int, Path]]:
     return _of_iterations(root, STATE)
 
 
+def iteration_of(optimiser: Path) -> int:
+    """Return the number in the name of an optimiser file of an iteration.
+
+    Parameters
+    ----------
+    optimiser
+        run_itNNN_optimiser.star.
+    """
+    return int(optimiser.name.removesuffix(OPTIMISER).rpartition("_it")[2])
+
+
 def newest_optimiser(root: Path) -> Path | None:
     """Find the iteration of a run that was completed last.
 

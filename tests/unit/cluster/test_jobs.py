@@ -78,7 +78,9 @@ def states(folder, *numbers):
             os.utime(path, (time.time() - 100 - age,) * 2)
 
 
-def test_a_job_that_was_started_again_goes_on_from_the_newest_state(tmp_path):
+def test_a_job_that_was_started_again_goes_on_from_the_newest_state(tmp_path, monkeypatch):
+    last = SimpleNamespace(last_iteration=9)
+    monkeypatch.setattr(requeue, "options_of", lambda _: last)
     words = ["refine3d", "--i", "a", "--o", str(tmp_path / "run")]
     assert going_on(words) == words
     states(tmp_path, 1, 2)
@@ -87,6 +89,9 @@ def test_a_job_that_was_started_again_goes_on_from_the_newest_state(tmp_path):
     first = ["class3d", "--continue", str(tmp_path / "run_it001_optimiser.star"), "--iter", "9"]
     assert going_on(first) == ["class3d", "--iter", "9", "--continue", newest]
     assert going_on([*words, "--continue", "auto"]) == [*words, "--continue", newest]
+    last.last_iteration = 2
+    assert going_on(words) is None
+    last.last_iteration = 9
     (tmp_path / "run_data.star").touch()
     assert going_on(words) is None
 
@@ -122,10 +127,11 @@ def asked(monkeypatch):
     [
         (75, {signal.SIGUSR1}, True),
         (75, set(), True),  # srun was signalled itself
-        (143, {signal.SIGUSR1}, True),  # srun ended the others once rank 0 had left
+        (143, {signal.SIGUSR1}, True),
         (0, {signal.SIGUSR1}, False),
         (1, set(), False),
-        (137, set(), False),
+        (137, set(), True),  # a rank was killed, or its host is lost
+        (137, {signal.SIGTERM}, False),
         (75, {signal.SIGTERM}, False),  # scancel
     ],
 )

@@ -119,7 +119,7 @@ def test_srun_gives_the_step_all_cores_of_the_job():
     line = srun_line(TWO, ["prog"], "pmi2", 12)
     assert line[:4] == ["srun", "--mpi=pmi2", "--nodes=2", "--ntasks=5"]
     assert "--cpus-per-task=4" in line
-    assert "--kill-on-bad-exit=1" in line
+    assert "--wait=15" in line
     assert "--cpus-per-task=1" in srun_line(TWO, ["prog"], "pmi2", 2)
 
 
