@@ -103,10 +103,10 @@ def launch(options: LaunchOptions) -> int:
         status, came = run(found.line)
     except OSError as error:
         raise InputError(f"{found.line[0]}: cannot be started ({error.strerror})") from error
-    if options.requeue and job:
-        requeue_if_ended_early(status, came, root, began, job)
     if not came:
         say_if_lost(status, found.hosts, root)
+    if options.requeue and job:
+        requeue_if_ended_early(status, came, root, began, job)
     return status
 
 

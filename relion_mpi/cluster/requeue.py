@@ -6,6 +6,7 @@ import logging
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ENDED_WITHIN_SECONDS = 60.0
 _CLOCK_SECONDS = 2.0
 """By which the clock of a file system may be behind this host's."""
 
@@ -116,6 +118,9 @@ def requeue_if_ended_early(
     )
     if done.returncode:
         log.warning("scontrol requeue %s: %s", job, (done.stdout + done.stderr).strip())
+        return
+    # Slurm ends this process. An exit of its own could be taken for the end of the job.
+    time.sleep(_ENDED_WITHIN_SECONDS)
 
 
 def _ended_early(status: int, came: set[int]) -> bool:

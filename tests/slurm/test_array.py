@@ -71,10 +71,7 @@ def test_an_array_of_eight_of_which_one_is_ended_at_its_wall_time(slurm, tmp_pat
     )
     assert list(out.glob("*_state.h5"))
     assert not (out / "run_it006_optimiser.star").exists()
-    # Slurm lets a job that was put back wait for two minutes, so that its daemons can end.
-    number = slurm.field(long_one, "JobId")
-    slurm.wait_for(lambda: not slurm.is_on_a_node(number), "the end of its daemons", 30)
-    slurm.ask("scontrol", "update", f"JobId={long_one}", "TimeLimit=10", "StartTime=now")
+    slurm.start_again(long_one, "TimeLimit=10")
     deadline = time.monotonic() + RUNS_WITHIN
     while set(states(slurm, array).values()) != {"COMPLETED"}:
         assert not {"FAILED", "TIMEOUT"} & set(states(slurm, array).values()), told_by(tmp_path)

@@ -35,7 +35,7 @@ def finished(slurm, job, folder):
 
     def has_ended():
         state = slurm.field(job, "JobState")
-        assert state not in ("FAILED", "TIMEOUT", "NODE_FAIL"), text()
+        assert state not in ("FAILED", "TIMEOUT", "NODE_FAIL"), f"{text()}\n{slurm.logs()}"
         return state == "COMPLETED"
 
     slurm.wait_for(has_ended, "the job", RUNS_WITHIN, text)
@@ -69,8 +69,7 @@ def test_a_job_that_loses_the_ranks_of_a_node_is_put_back_and_goes_on(slurm, mad
     for number in lost:
         os.kill(number, signal.SIGKILL)
     slurm.wait_for(lambda: slurm.field(job, "Restarts") == "1", "the requeue", 40)
-    slurm.wait_for(lambda: not slurm.is_on_a_node(job), "the end of its daemons", 60)
-    slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.start_again(job)
     told = finished(slurm, job, tmp_path)
     assert told.count("4 rank(s): 2 on n1, 2 on n2") == 2
     assert told.count("Putting job") == 1

@@ -119,6 +119,7 @@ def asked(monkeypatch):
         return type("Done", (), {"returncode": 0, "stdout": "", "stderr": ""})
 
     monkeypatch.setattr(requeue.subprocess, "run", answer)
+    monkeypatch.setattr(requeue, "_ENDED_WITHIN_SECONDS", 0)
     return said
 
 
