@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -139,7 +140,7 @@ def find_launcher(library: str, given: str | None = None) -> Launcher:
 
 
 def _candidates() -> list[str]:
-    beside = [Path(sys.executable).with_name(name) for name in _NAMES]
-    found = [str(path) for path in beside if path.is_file()]
-    found += [path for path in map(shutil.which, _NAMES) if path]
-    return list(dict.fromkeys(found))
+    """List launchers: beside this Python, then everywhere on the PATH."""
+    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
+    found = (shutil.which(name, path=folder) for folder in folders for name in _NAMES)
+    return list(dict.fromkeys(path for path in found if path))

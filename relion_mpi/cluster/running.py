@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-TOLD = (0, 1, ABORTED_STATUS, INTERRUPTED_STATUS, 130)
-"""What the program itself ends with, after it has said why."""
+TOLD = (0, 1, ABORTED_STATUS, INTERRUPTED_STATUS, 126, 127, 130)
+"""What the program ends with after it has said why, or a launcher that cannot start it."""
 
 
 def run(line: Sequence[str]) -> tuple[int, set[int]]:
