@@ -149,11 +149,10 @@ class Cluster:
         """Poll until something holds; else fail with the logs and what `more` returns."""
         deadline = time.monotonic() + seconds
         while not condition():
-            told = self.ask("squeue", "-a")
-            assert time.monotonic() < deadline, (
-                f"{what} after {seconds} s\n{told}\n{self.logs()}\n{more()}"
-            )
-            time.sleep(0.1)
+            if time.monotonic() > deadline:
+                told = f"{self.ask('squeue', '-a')}\n{self.logs()}\n{more()}"
+                raise AssertionError(f"{what} after {seconds} s\n{told}")
+            time.sleep(0.25)
 
     def logs(self):
         names = sorted(self.folder.glob("*.out")) + sorted(self.folder.glob("slurm*.log"))
