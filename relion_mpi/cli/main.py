@@ -33,6 +33,7 @@ COMMANDS = {
     "class2d": "relion_mpi.cli.class2d",
     "initialmodel": "relion_mpi.cli.initialmodel",
     "select": "relion_mpi.cli.select",
+    "star": "relion_mpi.cli.star",
     "mask": "relion_mpi.cli.mask",
     "map": "relion_mpi.cli.map",
     "simulate": "relion_mpi.cli.simulate",
