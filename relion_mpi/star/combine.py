@@ -127,8 +127,8 @@ def _number(groups: list[_Group], group: dict[str, Any], table: StarTable) -> in
         if _is_same(one, group):
             return int(one[GROUP])
     added = {**group, GROUP: len(groups) + 1}
-    if same_name:
-        taken = {one.values[GROUP_NAME] for one in groups}
+    taken = {one.values[GROUP_NAME] for one in groups}
+    if name in taken:
         new = next(n for k in range(2, len(groups) + 3) if (n := f"{name}_{k}") not in taken)
         added[GROUP_NAME] = new
         log.warning(

@@ -109,7 +109,7 @@ def _read(path: Path) -> NDArray[Any]:
         raise InputError(f"{path}: there is no such file; check the name") from error
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"{path}: found no array of numpy ({error}), expected a .cs file of cryoSPARC"
+            f"{path}: found no array of numpy, or a broken one, expected a .cs file of cryoSPARC"
         ) from error
     if not isinstance(records, np.ndarray) or records.dtype.names is None or records.ndim != 1:
         raise InputError(f"{path}: found no table of particles, expected a .cs file of cryoSPARC")
