@@ -41,7 +41,7 @@ _AVERAGES = _CLASSES[:3]
 
 COMMANDS = {
     "refine3d": Command("Refine3D", _REFINED, (
-        (r"_data\.star", "particles"), (r"_it\d+_optimiser\.star", "optimiser"),
+        (r"_data\.star", "particles"), (r"_optimiser\.star", "optimiser"),
         (r"_half1_class001_unfil\.mrc", "half map"), (r"_class001\.mrc", "map"),
     )),
     "class3d": Command("Class3D", _REFINED, _CLASSES),

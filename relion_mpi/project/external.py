@@ -12,7 +12,7 @@ from relion_mpi.project.commands import COMMANDS
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-_INPUTS = {
+INPUTS = {
     "--in_parts": ("particles",),
     "--in_3dref": ("map", "half map"),
     "--in_mask": ("mask",),
@@ -55,8 +55,8 @@ def own_words(name: str, words: Sequence[str], flags: Container[str]) -> list[st
     of_job = False
     for word in words:
         flag, equals, value = word.partition("=")
-        if flag in _INPUTS:
-            fields = [field for field, kind in command.inputs if kind in _INPUTS[flag]]
+        if flag in INPUTS:
+            fields = [field for field, kind in command.inputs if kind in INPUTS[flag]]
             if not fields:
                 raise InputError(
                     f"{flag}: found an input that relion-mpi {name} does not read, expected one "
@@ -74,7 +74,7 @@ def own_words(name: str, words: Sequence[str], flags: Container[str]) -> list[st
 
 def _readable(name: str) -> list[str]:
     kinds = {kind for _, kind in COMMANDS["refine3d" if name == "refine" else name].inputs}
-    return [flag for flag, of in _INPUTS.items() if kinds & set(of)]
+    return [flag for flag, of in INPUTS.items() if kinds & set(of)]
 
 
 def _without_threads(words: list[str]) -> list[str]:

@@ -75,6 +75,7 @@ class IterationRecord:
     unfiltered : unregularised half-maps, where made
     timings : seconds per stage
     run : what a continuation needs besides; None for no state file
+    last_iteration : number of the last iteration, in the final files
     """
 
     root: Path
@@ -91,3 +92,4 @@ class IterationRecord:
     unfiltered: tuple[NDArray[np.float64], ...] | None = None
     timings: Mapping[str, Any] | None = None
     run: RunState | None = None
+    last_iteration: int = 0

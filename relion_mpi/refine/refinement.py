@@ -340,6 +340,7 @@ class Refinement:
             unfiltered=maximised.unfiltered if maximised else None,
             timings=self.watch.as_dict(),
             run=self._run_state(),
+            last_iteration=self.iteration,
         )
         self.writer.submit(record)
         if iteration is not None:

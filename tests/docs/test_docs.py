@@ -24,7 +24,10 @@ from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.select.options import SelectOptions
+from relion_mpi.project.external import INPUTS
+from relion_mpi.project.job import SWITCH
 from relion_mpi.simulate.options import SimulateOptions
+from relion_mpi.star.options import StarOptions
 from relion_mpi.validate.options import ValidateOptions
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,6 +37,7 @@ COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
     "Options of select": SelectOptions,
+    "Options of star": StarOptions,
     "Options of mask": MaskOptions,
     "Options of map": MapOptions,
     "Options of compare": CompareOptions,
@@ -45,6 +49,7 @@ COMMANDS = {
 }
 # Where a command's table is, if not on the page of how to run.
 PAGE_OF = {
+    "Options of star": "star.md",
     "Options of mask": "maps.md",
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",
@@ -52,6 +57,7 @@ PAGE_OF = {
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {
+    "--compare": "relion_star_handler",
     "--cpus-per-task": "sbatch",
     "--force-reinstall": "pip",
     "--no-binary": "pip",
@@ -69,7 +75,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 def all_flags():
-    flags = {"--help", "--version"} | set(ROWS)
+    flags = {"--help", "--version", SWITCH} | set(ROWS) | set(INPUTS)
     for options in [*COMMANDS.values(), Class2DOptions, Class3DOptions]:
         for said in declarations(options).values():
             flags |= {said.flag} | ({said.negate} if said.negate else set())
