@@ -17,6 +17,8 @@ from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
+from relion_mpi.project.external import INPUTS
+from relion_mpi.project.job import SWITCH
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.initial_model_options import InitialModelOptions
@@ -24,8 +26,6 @@ from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.select.options import SelectOptions
-from relion_mpi.project.external import INPUTS
-from relion_mpi.project.job import SWITCH
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.star.options import StarOptions
 from relion_mpi.validate.options import ValidateOptions
