@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relion_mpi.project.logfile import LOGFILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,6 +23,7 @@ class Command:
     inputs : options that name a file, with the kind of the file
     outputs : what follows --o in the name of a file, as a pattern, with its kind; of files of
         iterations only those of the last one count
+    pictures : what follows --o in the name of a picture for logfile.pdf, as a pattern
     root : what --o is completed by where it is the folder of a job; nothing if --o is a folder
     """
 
@@ -28,6 +31,7 @@ class Command:
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
     root: str = "run"
+    pictures: tuple[str, ...] = ()
 
 
 _REFINED = (("i", "particles"), ("ref", "map"), ("solvent_mask", "mask"))
@@ -38,6 +42,9 @@ _CLASSES = (
     (r"_it\d+_class\d+\.mrc", "map"),
 )
 _AVERAGES = _CLASSES[:3]
+
+_BESIDE = "/"
+"""Begins what is a whole name in the folder, not the end of one."""
 
 COMMANDS = {
     "refine3d": Command("Refine3D", _REFINED, (
@@ -57,9 +64,10 @@ COMMANDS = {
         (r"particles\.star", "particles"), (r"reference\.mrc", "map"),
     ), ""),
     "postprocess": Command("PostProcess", (("i", "half map"), ("mask", "mask")), (
+        # Readers count on this order.
         (r"\.mrc", "final map"), (r"_masked\.mrc", "final masked map"),
-        (r"\.star", "postprocess"),
-    ), "postprocess"),
+        (_BESIDE + LOGFILE, "logfile"), (r"\.star", "postprocess"),
+    ), "postprocess", (r"_fsc\.png", r"_guinier\.png")),
 }  # fmt: skip
 """Commands that a project is told of; others leave no trace in it."""
 
@@ -128,13 +136,18 @@ def output_nodes(command: Command, root: Path) -> list[tuple[Path, str]]:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     found = []
     for pattern, kind in command.outputs:
-        # Parts of a split STAR file are numbered before the end of its name.
-        before = stem.removesuffix(".star") if pattern.startswith("_split") else stem
-        whole = re.compile(re.escape(before) + pattern)
+        whole = re.compile(re.escape(_before(stem, pattern)) + pattern.removeprefix(_BESIDE))
         matching = [name for name in names if whole.fullmatch(name)]
         last = max((_iteration(name) for name in matching), default=0)
         found += [(folder / name, kind) for name in matching if _iteration(name) == last]
     return found
+
+
+def _before(stem: str, pattern: str) -> str:
+    if pattern.startswith(_BESIDE):
+        return ""
+    # Parts of a split STAR file are numbered before the end of its name.
+    return stem.removesuffix(".star") if pattern.startswith("_split") else stem
 
 
 def _iteration(name: str) -> int:

@@ -17,6 +17,7 @@ from relion_mpi.project.commands import command_for, input_nodes, output_nodes
 from relion_mpi.project.job_star import job_star
 from relion_mpi.project.kinds import ABORTED, FAILED, JOB_SUFFIX, RUNNING, SUCCEEDED
 from relion_mpi.project.lock import locked
+from relion_mpi.project.logfile import write_logfile
 from relion_mpi.project.pipeline import Pipeline
 from relion_mpi.project.place import PIPELINE, node_name, place_of
 
@@ -121,6 +122,8 @@ class Job:
 
     def _end(self, status: int) -> None:
         project = self.place.project
+        if self.command.pictures and status == SUCCEEDED:
+            write_logfile(Path(self.options.o), self.command.pictures)
         outputs = [
             (node_name(path, project), kind)
             for path, kind in output_nodes(self.command, Path(self.options.o))

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from factories.projects import KINDS, WORDS, empty_project, project_with_particles
+from PIL import Image
 
 from relion_mpi.cli import main as command_line
 from relion_mpi.io.star import read_star, write_star
@@ -162,6 +163,33 @@ def test_an_external_job_whose_line_cannot_be_read_is_told_to_have_failed(projec
     folder.mkdir(parents=True)
     assert run("select", "--o", "External/job002/", "--in_mask", "m.mrc", "--j", "1") == 1
     assert (folder / "RELION_JOB_EXIT_FAILURE").exists()
+
+
+@pytest.mark.parametrize("version", ["5"], indirect=True)
+def test_postprocessing_lists_its_pages_before_its_table(project):
+    """Follow_Relion_gracefully takes the fourth output for postprocess.star."""
+    from relion_mpi.postprocess.options import PostprocessOptions
+    from relion_mpi.project.job import job_of
+
+    root = project / "PostProcess" / "job002" / "postprocess"
+    options = PostprocessOptions(i=project / "run_half1_class001_unfil.mrc", o=root)
+    job = job_of("postprocess", options, [], project)
+
+    def work():
+        for end in (".mrc", "_masked.mrc", ".star"):
+            root.with_name(root.name + end).touch()
+        for end in ("_fsc", "_guinier"):
+            Image.new("RGB", (60, 40), "white").save(root.with_name(f"{root.name}{end}.png"))
+        return 0
+
+    job.carried_out(work)
+    edges = read_star("default_pipeline.star")["pipeline_output_edges"]["rlnPipeLineEdgeToNode"]
+    assert [name.rpartition("/")[2] for name in edges[1:]] == [
+        "postprocess.mrc", "postprocess_masked.mrc", "logfile.pdf", "postprocess.star",
+    ]  # fmt: skip
+    pages = (root.parent / "logfile.pdf").read_bytes()
+    assert pages.startswith(b"%PDF")
+    assert pages.count(b"/Type /Page\n") == 2
 
 
 def test_words_of_an_external_job_become_those_of_the_command():

@@ -107,6 +107,14 @@ def test_starfile_reads_every_table(project):
     assert set(particles) == {"optics", "particles"}
 
 
+def test_starfile_rs_reads_every_table(project):
+    """Follow_Relion_gracefully reads with it, into polars."""
+    reader = pytest.importorskip("starfile_rs", reason="starfile-rs is not installed")
+    for path in project.glob("*/*/*.star"):
+        for name, block in reader.read_star(path).items():
+            assert block.to_polars().height > 0, (path, name)
+
+
 @pytest.mark.parametrize(
     ("file", "labels"),
     [
