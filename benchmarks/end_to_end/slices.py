@@ -8,7 +8,7 @@ import sys
 import matplotlib as mpl
 import numpy as np
 
-from relion_mpi.fourier.masks import half_transform_radius
+from relion_mpi.fourier.shells import half_transform_radius
 from relion_mpi.io.mrc import read_map
 
 mpl.use("Agg")

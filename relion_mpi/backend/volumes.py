@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 
 @dataclass(slots=True)
@@ -259,7 +259,9 @@ class VolumeBackend(Protocol):
         """
         ...
 
-    def to_map(self, transform: Any, sums: FourierSums, edge_pix: float) -> NDArray[np.float64]:
+    def to_map(
+        self, transform: Any, sums: FourierSums, edge_pix: float, dtype: DTypeLike = np.float64
+    ) -> NDArray[Any]:
         """Invert a transform, crop the box, mask its corners, undo the interpolation.
 
         Parameters
@@ -270,10 +272,12 @@ class VolumeBackend(Protocol):
             Give the geometry.
         edge_pix
             Width of the soft edge at half the box.
+        dtype
+            To which the finished map is rounded.
 
         Returns
         -------
-        float64 (box_size,) * 3
+        dtype (box_size,) * 3
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import mmap
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +133,8 @@ class ImageCache:
     reader
         Reads the files.
     pin
-        Called once in this process with each piece, after it has been filled: registers it with a
-        GPU.
+        Called once in this process with each piece, after it has been filled, in a thread of its
+        own: registers it with a GPU.
     claim
         Called before a piece is written to; says whether there is memory for it.
     """
@@ -156,6 +157,8 @@ class ImageCache:
         self._pin = pin
         self._claim = claim
         self._pinned: set[int] = set()
+        self._pinning: list[Future[None]] = []
+        self._pinner = ThreadPoolExecutor(1, "pin")
         self._n_batch = min(layout.first_in(memory.size), flags.size)
         self._is_full = False
 
@@ -206,9 +209,14 @@ class ImageCache:
         _fence()
         if self._pin is not None and batch not in self._pinned:
             self._pinned.add(batch)
-            self._pin(piece)
+            self._pinning.append(self._pinner.submit(self._pin, piece))
         images.flags.writeable = False
         return images
+
+    def finish_pinning(self) -> None:
+        """Wait until what was read is registered; its pixels may be looked at before."""
+        while self._pinning:
+            self._pinning.pop().result()
 
     def _read_past(
         self, stacks: NDArray[np.int64], sections: NDArray[np.int64]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _N_OPEN = 64
 # Images that are converted are read in parts that stay in a core's cache.
 _PART_BYTES = 1 << 20
+# What one of several threads reads at a time: enough to outweigh handing it over.
+_SHARE_BYTES = 4 << 20
 
 
 class StackReader:
@@ -37,16 +40,21 @@ class StackReader:
         Of all stacks.
     buffer
         Makes the arrays that images are read into, from a shape; float32.
+    n_threads
+        That share a read: one core fills memory more slowly than a GPU works it off.
     """
 
     def __init__(
         self,
         headers: Sequence[MrcHeader],
         buffer: Callable[[tuple[int, ...]], NDArray[np.float32]] | None = None,
+        n_threads: int = 1,
     ) -> None:
         self._headers = headers
+        self._threads = ThreadPoolExecutor(n_threads, "read") if n_threads > 1 else None
         self._buffer = buffer or _plain_buffer
         self._open: OrderedDict[int, int] = OrderedDict()  # stack -> descriptor, last used last
+        self._reads: list[Future[None]] = []
         self.n_runs = 0
 
     @overload
@@ -113,12 +121,15 @@ class StackReader:
         target = images if in_order else np.empty_like(images)
         for start, stop in pairwise(edges):
             self._read_run(int(stacks[start]), int(sections[start]), target[start:stop])
+        self._finish()
         if not in_order:
             images[order] = target
         return images
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files; nothing may be read any more."""
+        if self._threads is not None:
+            self._threads.shutdown()
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -137,20 +148,28 @@ class StackReader:
         self.close()
 
     def _read_run(self, stack: int, section: int, target: Pixels) -> None:
-        """Fill `target` from consecutive sections of one file."""
+        """Fill `target` from consecutive sections of one file, with threads by `_finish`."""
         header = self._headers[stack]
-        descriptor = self._descriptor(stack, header)
-        offset = header.data_offset + section * header.image_bytes
         self.n_runs += 1
-        if header.dtype == target.dtype:
-            _fill(descriptor, offset, target, header)
+        if self._threads is None:
+            _read(self._descriptor(stack, header), header, section, target)
             return
-        n_part = max(_PART_BYTES // header.image_bytes, 1)
-        stored = np.empty((min(n_part, len(target)), *target.shape[1:]), header.dtype)
+        if stack not in self._open and len(self._open) >= _N_OPEN:
+            self._finish()  # a file that is being read must not be closed
+        descriptor = self._descriptor(stack, header)
+        n_part = max(_SHARE_BYTES // header.image_bytes, 1)
         for start in range(0, len(target), n_part):
             part = target[start : start + n_part]
-            _fill(descriptor, offset + start * header.image_bytes, stored[: len(part)], header)
-            _convert(stored[: len(part)], part, header, section + start)
+            self._reads.append(
+                self._threads.submit(_read, descriptor, header, section + start, part)
+            )
+
+    def _finish(self) -> None:
+        """Wait for what threads read; raises what stopped them."""
+        reads, self._reads = self._reads, []
+        wait(reads)
+        for one in reads:
+            one.result()
 
     def _descriptor(self, stack: int, header: MrcHeader) -> int:
         if stack in self._open:
@@ -171,6 +190,20 @@ class StackReader:
 
 def _plain_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.empty(shape, np.float32)
+
+
+def _read(descriptor: int, header: MrcHeader, section: int, target: Pixels) -> None:
+    """Fill `target` from consecutive sections of an open file."""
+    offset = header.data_offset + section * header.image_bytes
+    if header.dtype == target.dtype:
+        _fill(descriptor, offset, target, header)
+        return
+    n_part = max(_PART_BYTES // header.image_bytes, 1)
+    stored = np.empty((min(n_part, len(target)), *target.shape[1:]), header.dtype)
+    for start in range(0, len(target), n_part):
+        part = target[start : start + n_part]
+        _fill(descriptor, offset + start * header.image_bytes, stored[: len(part)], header)
+        _convert(stored[: len(part)], part, header, section + start)
 
 
 def _convert(

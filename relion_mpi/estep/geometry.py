@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.backend.protocol import ImageGeometry, OpticsArrays
-from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.fourier.shells import (
     PixelList,
+    half_transform_radius,
     half_transform_shells,
     pixel_list,
     pixels_per_shell,

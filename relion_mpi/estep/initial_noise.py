@@ -9,8 +9,8 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.estep.geometry import model_shells
-from relion_mpi.fourier.masks import half_transform_radius, soft_sphere
-from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.fourier.masks import soft_sphere
+from relion_mpi.fourier.shells import half_transform_radius, round_half_away
 from relion_mpi.model.compat import OWN, Compat
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.fourier.masks import half_transform_radius
-from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.fourier.shells import half_transform_radius, round_half_away
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.fourier.shells import radius_grid
+from relion_mpi.fourier.sections import scale_by_radius, sections_of
+from relion_mpi.fourier.shells import half_transform_radius, radius_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,19 +43,27 @@ def soft_sphere(
     """
     if ndim == 2:
         return _soft_disc(box_size, float(radius_pix), float(edge_pix))
-    return _soft_ball(box_size, radius_pix, edge_pix, ndim)
+    squares = (np.arange(box_size) - box_size // 2) ** 2
+    plane = squares[:, None] + squares[None, :]
+    table = _soft_edge(np.sqrt(np.arange(3 * squares.max() + 1)), radius_pix, edge_pix)
+    ball = np.empty((box_size,) * 3)
+    for section, square in zip(ball, squares.tolist(), strict=True):
+        np.take(table[square:], plane, out=section)
+    return ball
 
 
 @lru_cache(maxsize=8)
 def _soft_disc(box_size: int, radius_pix: float, edge_pix: float) -> NDArray[np.float64]:
     """Make the mask of images, which every batch asks for."""
-    disc = _soft_ball(box_size, radius_pix, edge_pix, 2)
+    disc = _soft_edge(radius_grid(box_size, 2), radius_pix, edge_pix)
     disc.flags.writeable = False
     return disc
 
 
-def _soft_ball(box_size: int, radius_pix: float, edge_pix: float, ndim: int) -> NDArray[np.float64]:
-    radius = radius_grid(box_size, ndim)
+def _soft_edge(
+    radius: NDArray[np.float64], radius_pix: float, edge_pix: float
+) -> NDArray[np.float64]:
+    """Fall from 1 to 0 beyond a radius."""
     outer = radius_pix + edge_pix
     edge = 0.5 - 0.5 * np.cos(np.pi * (outer - radius) / edge_pix)
     return np.where(radius < radius_pix, 1.0, np.where(radius > outer, 0.0, edge))
@@ -105,21 +114,6 @@ def lowpass_profile(radius: NDArray[np.floating], cutoff_shell: float) -> NDArra
     return np.where(radius < low, 1.0, np.where(radius > high, 0.0, edge))
 
 
-def half_transform_radius(box_size: int, ndim: int) -> NDArray[np.float64]:
-    """Radii in shells of a half transform as `scipy.fft.rfftn` lays it out.
-
-    Returns
-    -------
-    float64 (box_size, ..., box_size // 2 + 1)
-    """
-    full = fft.fftfreq(box_size, 1.0 / box_size) ** 2
-    total = fft.rfftfreq(box_size, 1.0 / box_size) ** 2
-    for _ in range(ndim - 1):
-        total = full.reshape((-1,) + (1,) * total.ndim) + total
-    radius: NDArray[np.float64] = np.sqrt(total)
-    return radius
-
-
 def lowpass(
     volume: NDArray[np.floating], pixel_size_angst: float, resolution_angst: float
 ) -> NDArray[np.float64]:
@@ -138,8 +132,13 @@ def lowpass(
     box_size = volume.shape[0]
     transform = fft.rfftn(np.asarray(volume, dtype=np.float64), workers=-1)
     cutoff = box_size * pixel_size_angst / resolution_angst
-    transform *= lowpass_profile(half_transform_radius(box_size, volume.ndim), cutoff)
-    filtered: NDArray[np.float64] = fft.irfftn(transform, s=volume.shape, workers=-1)
+    if volume.ndim == 3 and box_size % 2 == 0:
+        scale_by_radius(transform, lowpass_profile(sections_of(box_size).radius(), cutoff))
+    else:
+        transform *= lowpass_profile(half_transform_radius(box_size, volume.ndim), cutoff)
+    filtered: NDArray[np.float64] = fft.irfftn(
+        transform, s=volume.shape, workers=-1, overwrite_x=True
+    )
     return filtered
 
 

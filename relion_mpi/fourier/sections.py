@@ -11,6 +11,8 @@ import numpy as np
 from relion_mpi.fourier.correlation import correlation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 
@@ -110,12 +112,24 @@ def mean_amplitudes(transform: NDArray[np.complexfloating]) -> NDArray[np.float6
     float64 (n // 2 + 1,)
         Every stored coefficient counts once, so both halves of the x = 0 plane do.
     """
+    return _mean_over_shells(transform, np.abs)
+
+
+def mean_powers(transform: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+    """Average the squared amplitudes of a half transform over shells; as `mean_amplitudes`."""
+    return _mean_over_shells(transform, lambda section: section.real**2 + section.imag**2)
+
+
+def _mean_over_shells(
+    transform: NDArray[np.complexfloating],
+    value: Callable[[NDArray[np.complexfloating]], NDArray[np.floating]],
+) -> NDArray[np.float64]:
     sections = sections_of(transform.shape[0])
     shell_of, n_bin = sections.shell(), transform.shape[0] // 2 + 2
     total, count = np.zeros(n_bin), np.zeros(n_bin, np.int64)
     for k, section in enumerate(transform):
         shells = shell_of[sections.squared_radius(k)].ravel()
-        total += np.bincount(shells, np.abs(section).ravel(), n_bin)
+        total += np.bincount(shells, value(section).ravel(), n_bin)
         count += np.bincount(shells, minlength=n_bin)
     return total[:-1] / count[:-1]
 

@@ -136,6 +136,21 @@ def radius_grid(box_size: int, ndim: int) -> NDArray[np.float64]:
     return np.sqrt(total)
 
 
+def half_transform_radius(box_size: int, ndim: int) -> NDArray[np.float64]:
+    """Radii in shells of a half transform as `scipy.fft.rfftn` lays it out.
+
+    Returns
+    -------
+    float64 (box_size, ..., box_size // 2 + 1)
+    """
+    full = np.fft.fftfreq(box_size, 1.0 / box_size) ** 2
+    total = np.fft.rfftfreq(box_size, 1.0 / box_size) ** 2
+    for _ in range(ndim - 1):
+        total = full.reshape((-1,) + (1,) * total.ndim) + total
+    radius: NDArray[np.float64] = np.sqrt(total)
+    return radius
+
+
 def padded_size(r_max: int, padding: int) -> int:
     """Side of the odd cube that holds a transform out to shell r_max, with a border of one."""
     return 2 * (padding * r_max + 1) + 1

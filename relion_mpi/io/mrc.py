@@ -155,12 +155,12 @@ def write_map(
     if volume.ndim not in {2, 3}:
         raise ValueError(f"expected 2 or 3 dimensions, found shape {volume.shape}")
     stack = stack or volume.ndim == 2
-    data = np.ascontiguousarray(volume, dtype="<f4").reshape(-1, *volume.shape[-2:])
+    sections = volume.reshape(-1, *volume.shape[-2:])
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        mean, deviation = _statistics(data)
-        statistics = float(data.min()), float(data.max()), mean, deviation
-        handle.write(header_bytes(data.shape, 2, pixel_size_angst, statistics, stack=stack))
-        data.tofile(handle)
+        statistics = _statistics(sections)
+        handle.write(header_bytes(sections.shape, 2, pixel_size_angst, statistics, stack=stack))
+        for section in sections:  # converted one by one, to spare memory
+            np.ascontiguousarray(section, "<f4").tofile(handle)
 
 
 def header_bytes(
@@ -247,8 +247,15 @@ def _byte_order(raw: bytes) -> str:
     return "<" if 0 <= struct.unpack("<i", raw[12:16])[0] <= 1000 else ">"
 
 
-def _statistics(data: NDArray[np.float32]) -> tuple[float, float]:
-    """Return mean and standard deviation in float64, section by section to spare memory."""
-    mean = float(sum(section.sum(dtype=np.float64) for section in data) / data.size)
-    square = sum(np.square(section - mean, dtype=np.float64).sum() for section in data)
-    return mean, float(np.sqrt(square / data.size))
+def _statistics(sections: NDArray[np.floating[Any]]) -> tuple[float, float, float, float]:
+    """Return least, largest, mean and standard deviation of what is stored, each in float64."""
+    least, most, total = np.inf, -np.inf, 0.0
+    for section in sections:
+        stored = np.asarray(section, np.float32)
+        least, most = min(least, float(stored.min())), max(most, float(stored.max()))
+        total += float(stored.sum(dtype=np.float64))
+    mean, square = total / sections.size, 0.0
+    for section in sections:
+        off = np.subtract(np.asarray(section, np.float32), mean, dtype=np.float64).ravel()
+        square += float(off @ off)
+    return least, most, mean, float(np.sqrt(square / sections.size))

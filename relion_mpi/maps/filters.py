@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.fourier.masks import half_transform_radius, lowpass_profile
-from relion_mpi.fourier.shells import shell_of_frequency
+from relion_mpi.fourier.masks import lowpass_profile
+from relion_mpi.fourier.shells import half_transform_radius, shell_of_frequency
 
 if TYPE_CHECKING:
     from collections.abc import Callable

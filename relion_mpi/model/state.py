@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,8 @@ class HalfModel:
 
     Attributes
     ----------
-    maps : float64 (n_class, box, box, box), or (n_class, box, box) where they are images
+    maps : (n_class, box, box, box), or (n_class, box, box) where they are images, in the precision
+        of the E-step, which they are made for: rounded when they are finished
     sigma2_noise : float64 (n_optics, n_shell) noise power per Fourier component
     scale : float64 (n_group,) intensity scale of each scale group
     avg_norm : mean norm correction
@@ -33,7 +34,7 @@ class HalfModel:
     orientability : float64 (n_class, n_shell), share of each shell in the angular accuracy
     """
 
-    maps: NDArray[np.float64]
+    maps: NDArray[np.floating[Any]]
     sigma2_noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     avg_norm: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from relion_mpi.mstep.spectra import ShellSpectra, spectra_from_prior
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from relion_mpi.backend.volumes import FourierSums, VolumeBackend
     from relion_mpi.mstep.maximise import MaximisationOptions
@@ -60,13 +60,13 @@ def symmetrised_or_none(
 
 
 def prior_of_references(
-    maps: NDArray[np.float64], r_max: int, padding: int, backend: VolumeBackend
+    maps: NDArray[np.floating[Any]], r_max: int, padding: int, backend: VolumeBackend
 ) -> NDArray[np.float64]:
     """Take the power of the references as prior variance of the signal.
 
     Parameters
     ----------
-    maps : float64 (n_class, box, box, box) references of the E-step
+    maps : floating (n_class, box, box, box) references of the E-step
     r_max
         Last shell of the E-step.
     padding
@@ -86,7 +86,8 @@ def maximised_classes(
     sums: Iterable[FourierSums | None],
     tau2: NDArray[np.float64],
     options: MaximisationOptions,
-) -> Iterator[tuple[NDArray[np.float64], ShellSpectra]]:
+    dtype: DTypeLike = np.float64,
+) -> Iterator[tuple[NDArray[Any], ShellSpectra]]:
     """Reconstruct one class after the other with the power of its previous reference as prior.
 
     Parameters
@@ -98,10 +99,12 @@ def maximised_classes(
         From `prior_of_references`, without T.
     options
         Switches; those of half-sets do not matter.
+    dtype
+        To which finished maps are rounded.
 
     Yields
     ------
-    volume : float64 (box,) * 3
+    volume : dtype (box,) * 3
         Regularised; zeros for an empty class.
     spectra : ShellSpectra
         None but its prior for an empty class.
@@ -115,10 +118,13 @@ def maximised_classes(
         one = next(of_class)
         if one is None:
             none = np.zeros_like(prior)
-            yield np.zeros((2 * (prior.size - 1),) * 3), ShellSpectra(prior, none, none, none)
+            spectra = ShellSpectra(prior, none, none, none)
+            yield np.zeros((2 * (prior.size - 1),) * 3, dtype), spectra
             continue
         spectra = spectra_from_prior(one, prior, options.tau2_fudge)
-        volume = reconstruct(one, options.tau2_fudge * prior, skip_gridding=options.skip_gridding)
+        volume = reconstruct(
+            one, options.tau2_fudge * prior, skip_gridding=options.skip_gridding, dtype=dtype
+        )
         del one  # its memory is needed for the next class
         yield volume, spectra
         del volume

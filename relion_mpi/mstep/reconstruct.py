@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from relion_mpi.backend.volumes import FourierSums
 
@@ -30,7 +30,8 @@ def reconstruct(
     skip_gridding: bool = True,
     min_shell: int = MIN_SHELL_REGULARISED,
     gridding_iterations: int = GRIDDING_ITERATIONS,
-) -> NDArray[np.float64]:
+    dtype: DTypeLike = np.float64,
+) -> NDArray[Any]:
     """Reconstruct a map.
 
     Parameters
@@ -45,10 +46,12 @@ def reconstruct(
         First shell that is regularised.
     gridding_iterations
         Number of iterations without skip_gridding.
+    dtype
+        To which the finished map is rounded.
 
     Returns
     -------
-    float64 (box_size, box_size, box_size)
+    dtype (box_size, box_size, box_size)
 
     Source
     ------
@@ -63,7 +66,7 @@ def reconstruct(
         made = [backend.grid(sums, weight, blob_table(), gridding_iterations)]
     del weight  # the transform needs its room
     # Not kept here, so that it is gone before the map is there.
-    return backend.to_map(made.pop(), sums, MAP_EDGE_PIX)
+    return backend.to_map(made.pop(), sums, MAP_EDGE_PIX, dtype)
 
 
 @lru_cache(maxsize=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from relion_mpi.fourier.masks import soft_sphere
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -30,25 +31,30 @@ def spherical_mask(
 
 
 def flatten(
-    volume: NDArray[np.float64],
+    volume: NDArray[np.floating[Any]],
     mask: NDArray[np.float64],
     inner_mask: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
+    out: NDArray[np.floating[Any]] | None = None,
+) -> NDArray[np.floating[Any]]:
     """Set the solvent to zero.
 
     Parameters
     ----------
-    volume, mask : float64 (n, n, n), mask in 0..1
+    volume : floating (n, n, n)
+    mask : float64 (n, n, n), in 0..1
     inner_mask : float64 (n, n, n) or None
         Region whose density is replaced by its mean (RELION's --solvent_mask2).
+    out : floating (n, n, n) or None
+        Filled and returned; made if left out.
 
     Source
     ------
     RELION solventFlatten.
     """
-    flat = volume * mask
+    flat: NDArray[np.floating[Any]] = np.multiply(volume, mask, out=out)
     if inner_mask is not None:
         total = inner_mask.sum()
         mean = float((inner_mask * flat).sum() / total) if total > 0 else 0.0
-        flat = flat * (1.0 - inner_mask) + mean * inner_mask
+        flat *= 1.0 - inner_mask
+        flat += mean * inner_mask
     return flat

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import fft
 
 from relion_mpi.fourier.correlation import correlation_of
-from relion_mpi.fourier.masks import half_transform_radius
-from relion_mpi.fourier.shells import round_half_away
+from relion_mpi.fourier.sections import mean_powers
+from relion_mpi.fourier.shells import half_transform_radius, round_half_away
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,12 +102,12 @@ def spectra_from_fsc(
     return ShellSpectra(tau2, sigma2, ssnr, _noise_and_coverage(sums, tau2)[1])
 
 
-def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
+def reference_tau2(volume: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Measure the power of a map or image per shell, in the units of the noise of images.
 
     Parameters
     ----------
-    volume : float64 (box,) * 3 or (box,) * 2
+    volume : floating (box,) * 3 or (box,) * 2
 
     Returns
     -------
@@ -120,12 +120,16 @@ def reference_tau2(volume: NDArray[np.float64]) -> NDArray[np.float64]:
     `relion_mpi.mstep.classes.prior_of_references`.
     """
     box = volume.shape[0]
-    n_shell = box // 2 + 1
-    shells = round_half_away(half_transform_radius(box, volume.ndim))
-    inside = shells < n_shell
-    power = np.abs(fft.rfftn(volume, workers=-1)[inside]) ** 2 / float(box) ** (2 * volume.ndim)
-    count = np.bincount(shells[inside], minlength=n_shell)
-    mean = np.bincount(shells[inside], power, minlength=n_shell) / count
+    transform = fft.rfftn(np.asarray(volume, np.float64), workers=-1)
+    if volume.ndim == 3:
+        mean = mean_powers(transform)
+    else:
+        n_shell = box // 2 + 1
+        shells = round_half_away(half_transform_radius(box, 2))
+        inside = shells < n_shell
+        count = np.bincount(shells[inside], minlength=n_shell)
+        mean = np.bincount(shells[inside], np.abs(transform[inside]) ** 2, n_shell) / count
+    mean /= float(box) ** (2 * volume.ndim)
     tau2: NDArray[np.float64] = 0.5 * mean * float(box) ** (2 * (volume.ndim - 2))
     return tau2
 

@@ -26,7 +26,7 @@ from relion_mpi.postprocess.findings import Findings
 from relion_mpi.postprocess.inputs import (
     chosen_pixel_size,
     other_half,
-    read_cube,
+    read_even_cube,
     read_like,
     read_mask,
     read_mtf,
@@ -133,7 +133,7 @@ def _read(options: PostprocessOptions) -> _Halves:
     log.info("== Reading input half-reconstructions:")
     for number, name in enumerate(names, 1):
         log.info("  + half%d-map:                     %s", number, name)
-    first, of_header = read_cube(names[0])
+    first, of_header = read_even_cube(names[0])
     pixel_size = chosen_pixel_size(names[0], options.angpix, of_header)
     second = read_like(names[1], names[0], first.shape[0])
     return _Halves(names, [first, second], first.shape[0], pixel_size)
@@ -248,7 +248,7 @@ def _write_halves(
 ) -> None:
     """Read the half-maps again: to keep them would take more memory than all else."""
     for number, name in enumerate(halves.names, 1):
-        transform = half_transform(read_cube(name)[0])
+        transform = half_transform(read_even_cube(name)[0])
         scale_by_radius(transform, factor)
         root = options.o.with_name(f"{options.o.name}_half{number}")
         write_volume(root, volume_of(transform), mask, halves.pixel_size_angst)

@@ -11,7 +11,7 @@ from relion_mpi.fourier.correlation import resolution_at
 from relion_mpi.fourier.sections import transform_correlation
 from relion_mpi.postprocess import tables
 from relion_mpi.postprocess.curves import half_transform
-from relion_mpi.postprocess.inputs import chosen_pixel_size, read_cube, read_like
+from relion_mpi.postprocess.inputs import chosen_pixel_size, read_even_cube, read_like
 from relion_mpi.postprocess.outputs import beside, prepare_folder
 from relion_mpi.postprocess.plots import write_fsc_plot
 
@@ -68,7 +68,7 @@ def correlate(options: FscOptions) -> TwoMaps:
     InputError
         Files cannot be read or written, or do not fit each other.
     """
-    first, of_header = read_cube(options.a)
+    first, of_header = read_even_cube(options.a)
     pixel_size = chosen_pixel_size(options.a, options.angpix, of_header)
     box_size = first.shape[0]
     second = read_like(options.b, options.a, box_size)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relion_mpi.refine.record import IterationRecord
     from relion_mpi.refine.schedule import BaseSchedule
 
-FORMAT = 1
+FORMAT = 2
 N_KEPT = 2
 """State files of a run that are kept: the last one, and another should it be broken."""
 

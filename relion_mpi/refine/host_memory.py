@@ -86,8 +86,13 @@ class HostJob:
 
     @property
     def map_bytes(self) -> int:
-        """A map of rank 0, float64."""
+        """A map of rank 0 in the making, float64."""
         return 8 * self.job.pixels(self.job.box_size)
+
+    @property
+    def reference_bytes(self) -> int:
+        """A map of the model, in the precision of the E-step."""
+        return self.job.real * self.job.pixels(self.job.box_size)
 
     @property
     def packed(self) -> int:
@@ -209,9 +214,9 @@ def host_need(host: HostJob) -> HostNeed:
 
 
 def _kept_of_master(host: HostJob) -> Terms:
-    """List what rank 0 keeps through an iteration, what it broadcast included."""
+    """List what rank 0 keeps through an iteration; it broadcasts the maps as they are."""
     job = host.job
-    maps = job.n_half * job.n_class * (host.map_bytes + job.real * job.pixels(job.box_size))
+    maps = job.n_half * job.n_class * host.reference_bytes
     found = {"maps": maps + host.n_masks * host.map_bytes, "particle table": host.table}
     if host.has_running_sums:
         found["running sums"] = 2 * SUM_BYTES * host.packed  # and what was added last
@@ -220,10 +225,13 @@ def _kept_of_master(host: HostJob) -> Terms:
 
 def _mstep(host: HostJob) -> dict[str, Terms]:
     """Moments of `relion_mpi.refine.maximisation.maximisation` and of the record after it."""
-    # Two half-maps and that of both, without a filter too; the model's own are not copied.
-    record = {
-        "maps of the files": max(3 + 2 * host.fsc_mask, host.job.n_class) * host.map_bytes,
-    }
+    # Two half-maps and that of both, without a filter too; or the classes, of which the former
+    # ones may be on their way to files while new ones are made.
+    halves, classes = 3 + 2 * host.fsc_mask, host.job.n_class
+    if host.job.n_half > 1:
+        record = {"maps of the files": halves * host.map_bytes}
+    else:
+        record = {"maps of the files": classes * host.reference_bytes}
     moments = {}
     if not host.mstep_on_gpu:
         moments = mstep_moments(host.job, host.packed, fsc_mask=host.fsc_mask)

@@ -48,7 +48,9 @@ def mstep_moments(job: GpuJob, n_packed: int, *, fsc_mask: bool) -> dict[str, di
     if job.planar:
         # `relion_mpi.mstep.planes`: averages one after the other, each a small part of the sums.
         return {"averages": {"packed sums": 2 * packed, "new maps": job.n_class * map_bytes}}
-    maps = (3 if fsc_mask else max(job.n_class, job.n_half)) * map_bytes
+    maps = (3 if fsc_mask else job.n_half) * map_bytes
+    if job.n_half == 1:
+        maps = job.n_class * job.real * job.pixels(box)
     # Classes are reconstructed one after the other, while the reduced sums of the others wait.
     waiting = packed if job.n_half == 1 else 0
     spread = {

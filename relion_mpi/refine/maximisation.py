@@ -135,7 +135,7 @@ def class_maximisation(
         tau2_fudge=options.tau2_fudge, skip_gridding=options.skip_gridding
     )
     found = maximised_classes(
-        _class_sums(volumes.pop(), model, operators, backend), tau2, switches
+        _class_sums(volumes.pop(), model, operators, backend), tau2, switches, half.maps.dtype
     )
     half.maps = np.empty_like(half.maps)  # the former ones may still be on their way to a file
     # A map is masked on the host while the GPU makes the next one.
@@ -235,7 +235,7 @@ def _take_spectra(half: HalfModel, k: int, spectra: ShellSpectra) -> None:
 def _take_map(
     model: Model,
     place: tuple[int, int],
-    volume: Volume,
+    volume: NDArray[np.floating[Any]],
     options: CommonOptions,
     masks: Masks,
     stage: Stage,
@@ -251,8 +251,9 @@ def _take_map(
         half.tau2[k] *= damp
         half.data_vs_prior[k] *= damp
     if options.flatten_solvent:
-        volume = flatten(volume, *masks)
-    half.maps[k] = volume
+        flatten(volume, *masks, out=half.maps[k])
+    else:
+        half.maps[k] = volume
 
 
 def _give_to_all(half: HalfModel) -> None:

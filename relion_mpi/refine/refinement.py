@@ -161,7 +161,8 @@ class Refinement:
 
     def _make_first_averages(self) -> None:
         """Make references of the particles themselves."""
-        self.model.halves[0].maps = first_averages(self._start, self.crew, self.quarantine)
+        averages = first_averages(self._start, self.crew, self.quarantine)
+        self.model.halves[0].maps = averages.astype(self.model.halves[0].maps.dtype)
         self._count_particles()
 
     # One iteration
@@ -180,12 +181,8 @@ class Refinement:
                 schedule.perturbation, schedule.perturbation_factor, self._random
             )
         self.largest_size = max(self.largest_size, model.current_size)
-        precision = "float64" if self.options.precision == "float64" else "float32"
         with self.watch.span("load"):
-            maps = {
-                f"maps{h}": half.maps.astype(precision)
-                for h, half in enumerate(model.halves)
-            }
+            maps = {f"maps{h}": half.maps for h, half in enumerate(model.halves)}
             self.crew.begin(LoadReferences(self._plan(self._orientations(), stage)), maps)
         if partial is None and stage.reported and not (stage.is_cc or stage.skip_align):
             with self.watch.span("accuracy"):

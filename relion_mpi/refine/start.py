@@ -284,11 +284,12 @@ def _model(
     pixel_size = float(particles.optics.pixel_size_angst[0])
     n_shell = box_size // 2 + 1
     n_group = len(particles.scale_group_names)
+    dtype = np.float64 if options.precision == "float64" else np.float32
     halves = []
     for half in range(1, options.n_half + 1):
         mine = particles.half == half
         model = HalfModel(
-            maps=maps.copy(),
+            maps=maps.astype(dtype),
             sigma2_noise=np.ones((particles.optics.n_groups, n_shell)),
             scale=np.ones(n_group),
             avg_norm=1.0,

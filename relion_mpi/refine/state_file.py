@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+
+
+DIGEST_THREADS, DIGEST_BYTES = 4, 2**26
+"""Threads that take checksums, and bytes that each takes at a time."""
 
 
 class BrokenFileError(Exception):
@@ -115,9 +120,14 @@ def read_checked(path: Path, *, with_arrays: bool) -> Contents:
 
 
 def _digest(text: str, arrays: Arrays) -> str:
+    """Take the checksum of the text, of arrays' names and types, and of their parts' checksums."""
     made = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        made.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}".encode())
-        made.update(array.reshape(-1).view(np.uint8).data)
+    with ThreadPoolExecutor(DIGEST_THREADS) as threads:
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            made.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}".encode())
+            content = array.reshape(-1).view(np.uint8).data
+            parts = [content[k : k + DIGEST_BYTES] for k in range(0, len(content), DIGEST_BYTES)]
+            for digest in threads.map(lambda part: hashlib.sha256(part).digest(), parts):
+                made.update(digest)
     return made.hexdigest()

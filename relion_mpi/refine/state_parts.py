@@ -65,7 +65,7 @@ def taken_apart(
 
 
 def put_together(
-    about: Mapping[str, Any], arrays: Arrays, maps: Sequence[NDArray[np.float64]] | None = None
+    about: Mapping[str, Any], arrays: Arrays, maps: Sequence[NDArray[Any]] | None = None
 ) -> tuple[Model, BaseSchedule]:
     """Make model and schedule of what `taken_apart` returned.
 

@@ -46,8 +46,8 @@ TOLERANCE = 1.1
 """Used over predicted GPU memory that is worth a warning."""
 LANES = {"cpu": 1, "gpu": 2}
 """Batches that a worker does at once: a GPU computes one while the host looks at the other."""
-CHECKING_THREADS = {"cpu": 1, "gpu": 4}
-"""That look at the pixels of a batch: beside a GPU one would keep it waiting."""
+READING_THREADS = {"cpu": 1, "gpu": 4}
+"""That read the images of a batch and look at their pixels: one would keep a GPU waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ class RefineWorker:
     def _cache(self, setup: Setup) -> ImageCache:
         """Make the reader of images; for a GPU what it keeps is page-locked."""
         assert self._backend is not None
-        reader = StackReader(setup.stacks, self._backend.host_buffer)
+        n_threads = READING_THREADS[setup.backend]
+        reader = StackReader(setup.stacks, self._backend.host_buffer, n_threads)
         pin = None
         if setup.backend == "gpu":
             from relion_mpi.backend.gpu.pinning import PinnedMemory
@@ -181,11 +182,13 @@ class RefineWorker:
             return _Ready(None, None)
         images, setup = self._read(batch), self._setup
         assert setup is not None
+        assert self._images is not None
         if isinstance(task, NoiseTask) or self._n_iterations == 1:
             # Once is enough: from then on the master says which particles to leave out.
-            flags = check_pixels(images, CHECKING_THREADS[setup.backend])
+            flags = check_pixels(images, READING_THREADS[setup.backend])
             if flags.any():
                 keep = flags == 0 if keep is None else keep & (flags == 0)
+        self._images.finish_pinning()
         if keep is not None:
             batch, images = batch.part(keep), images[keep]
         if not batch.n_img or isinstance(task, NoiseTask):

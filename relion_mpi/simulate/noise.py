@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.fourier.masks import half_transform_radius
-from relion_mpi.fourier.shells import radius_grid
+from relion_mpi.fourier.shells import half_transform_radius, radius_grid
 from relion_mpi.simulate.truth import NOISE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mrcfile
 import numba
@@ -162,7 +162,7 @@ def _write_stack(
             for start in range(0, options.n, chunk)
         )
 
-        def make(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        def make(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
             return _images(options, truth, projector, sigma, rows, spectrum)
 
         for rows, images in in_threads(make, chunks, numba.get_num_threads()):
@@ -171,10 +171,10 @@ def _write_stack(
 
 
 def in_threads(
-    make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    make: Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]],
     chunks: Iterable[NDArray[np.int64]],
     n_threads: int,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Make chunks of images in threads and give them back in order, few at a time.
 
     Parameters
@@ -187,7 +187,7 @@ def in_threads(
         Chunks made at once.
     """
     with ThreadPoolExecutor(n_threads) as threads:
-        waiting: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
+        waiting: deque[tuple[NDArray[np.int64], Future[NDArray[np.floating[Any]]]]] = deque()
         for rows in chunks:
             waiting.append((rows, threads.submit(make, rows)))
             if len(waiting) > 2 * n_threads:
@@ -204,10 +204,11 @@ def _images(  # noqa: PLR0913, RUF100 - the loop's invariants
     sigma: float,
     rows: NDArray[np.int64],
     spectrum: NDArray[np.float64] | None,
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating[Any]]:
+    """Make images as they are stored: threads that convert do it at once."""
     images = project(projector, truth, rows) / np.float32(sigma)
     if options.no_noise:
         return images
     images += noise_images(options.seed, rows, options.box, spectrum)
     normalise(images)
-    return images
+    return images.astype(np.float16) if options.float16 else images

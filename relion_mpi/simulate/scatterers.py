@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from relion_mpi.fourier.masks import half_transform_radius
+from relion_mpi.fourier.shells import half_transform_radius
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import fft, ndimage
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.fourier.resample import resample
+from relion_mpi.fourier.shells import half_transform_radius
 from relion_mpi.geometry.symmetry import PointGroup, point_group
 from relion_mpi.io.mrc import read_map
 from relion_mpi.simulate.models import read_model

@@ -205,6 +205,25 @@ def test_the_power_of_a_reference_is_found_in_parts(volumes, monkeypatch):
     close(volumes.map_power(volume, 10, 2), whole_power(volume, 2, 10))
 
 
+def test_a_map_is_rounded_once_it_is_finished(volumes):
+    sums = made(volumes, random_volume(32, 2, 16, 3), 32, 2, 16)
+    double, single = (
+        volumes.to_map(
+            volumes.divide(sums, sums.weight, np.full(16, 0.1)), sums, EDGE_PIX, dtype
+        )
+        for dtype in (np.float64, np.float32)
+    )
+    assert (double.dtype, single.dtype) == (np.float64, np.float32)
+    np.testing.assert_array_equal(single, double.astype(np.float32))
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_the_power_of_a_map_in_single_precision_is_that_of_its_values(volumes, padding):
+    volume = np.random.default_rng(5).normal(size=(24, 24, 24)).astype(np.float32)
+    close(volumes.map_power(volume, 9, padding),
+          volumes.map_power(volume.astype(np.float64), 9, padding))  # fmt: skip
+
+
 def test_a_repeated_pass_gives_the_same_bits(volumes):
     first, second = (made(volumes, random_volume(32, 2, 16, s), 32, 2, 16) for s in (3, 4))
     for call in (

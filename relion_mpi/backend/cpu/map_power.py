@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -18,7 +18,9 @@ CHUNK_BYTES = 2**26
 """Most bytes of the part of the transform that is finished at a time."""
 
 
-def map_power(volume: NDArray[np.float64], r_max: int, padding: int) -> NDArray[np.float64]:
+def map_power(
+    volume: NDArray[np.floating[Any]], r_max: int, padding: int
+) -> NDArray[np.float64]:
     """Measure a reference's power per shell; see `relion_mpi.backend.volumes.VolumeBackend`."""
     box = volume.shape[0]
     big, reach, n_shell = padding * box, padding * r_max, box // 2 + 1

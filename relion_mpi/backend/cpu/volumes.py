@@ -17,7 +17,7 @@ from relion_mpi.fourier.masks import mask_outside_to_mean, sinc_squared
 from relion_mpi.fourier.shells import padded_size, round_half_away
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 
 class CPUVolumes:
@@ -93,7 +93,7 @@ class CPUVolumes:
         return found
 
     def map_power(
-        self, volume: NDArray[np.float64], r_max: int, padding: int
+        self, volume: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> NDArray[np.float64]:
         """Measure a reference's power per shell, in the units of the noise of images."""
         return map_power.map_power(volume, r_max, padding)
@@ -147,8 +147,12 @@ class CPUVolumes:
         return product
 
     def to_map(
-        self, transform: NDArray[np.complex128], sums: FourierSums, edge_pix: float
-    ) -> NDArray[np.float64]:
+        self,
+        transform: NDArray[np.complex128],
+        sums: FourierSums,
+        edge_pix: float,
+        dtype: DTypeLike = np.float64,
+    ) -> NDArray[Any]:
         """Invert a transform, crop the box, mask its corners, undo the interpolation."""
         box, padding = sums.box_size, sums.padding
         big = padding * box
@@ -173,7 +177,9 @@ class CPUVolumes:
         del rows
         volume *= float(box) ** 2
         volume = mask_outside_to_mean(volume, box / 2, edge_pix)
-        return volume / sinc_squared(box, padding, 3)
+        volume /= sinc_squared(box, padding, 3)
+        finished: NDArray[Any] = volume.astype(dtype, copy=False)
+        return finished
 
     def release(self) -> None:
         """Keep nothing, and let the C library keep nothing."""

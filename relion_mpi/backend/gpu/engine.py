@@ -99,8 +99,11 @@ class GPUBackend:
             self._thread.stream = cp.cuda.Stream(non_blocking=True)
             self._thread.scratch = Scratch(self.limits)
             self._thread.last_grid = None
-            cp.fft.config.set_plan_cache_size(PLANS)  # each plan keeps its work space
             with self._lock:
+                with warnings.catch_warnings():
+                    # CuPy calls this experimental; each plan keeps its work space.
+                    warnings.simplefilter("ignore", FutureWarning)
+                    cp.fft.config.set_plan_cache_size(PLANS)
                 self._scratches.append(self._thread.scratch)
         self._thread.stream.use()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cupy as cp
 import numpy as np
 
 from relion_mpi.backend.gpu.compile import kernel
+from relion_mpi.backend.gpu.staging import to_device
 from relion_mpi.backend.gpu.volume_memory import SLAB_BYTES
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 ROW_THREADS = 128
 
 
-def power_planes(volume: NDArray[np.float64], r_max: int, padding: int) -> cp.ndarray:
+def power_planes(volume: NDArray[np.floating[Any]], r_max: int, padding: int) -> cp.ndarray:
     """Sum squared moduli and voxels of a reference's transform, row by row.
 
     Parameters
     ----------
-    volume : float64 (box,) * 3
+    volume : floating (box,) * 3
     r_max, padding
         See `relion_mpi.backend.volumes.VolumeBackend.map_power`.
 
@@ -32,7 +33,7 @@ def power_planes(volume: NDArray[np.float64], r_max: int, padding: int) -> cp.nd
     """
     box = volume.shape[0]
     big, reach, n_shell = padding * box, padding * r_max, box // 2 + 1
-    corrected = cp.array(volume)
+    corrected = to_device(volume, np.float64)
     kernel("maps", "undo_roll_off")(
         (box, box), (ROW_THREADS,), (corrected, np.int32(box), np.int32(big))
     )

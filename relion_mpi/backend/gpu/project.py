@@ -9,6 +9,7 @@ import cupy as cp
 import numpy as np
 
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, blocks, reach_limit
+from relion_mpi.backend.gpu.staging import to_device
 from relion_mpi.backend.half_plane import n_rows, plane_shape
 from relion_mpi.fourier.shells import padded_size
 
@@ -80,7 +81,7 @@ def _transform(one: Any, r_max: int, padding: int, volume: Any, arithmetic: Arit
     box, size, planar = one.shape[0], volume.shape[0], one.ndim == 2
     big = padding * box
     padded = cp.zeros((big,) * one.ndim, arithmetic.real)
-    placed = cp.asarray(np.ascontiguousarray(one, arithmetic.real))
+    placed = to_device(np.ascontiguousarray(one), arithmetic.real)
     arithmetic.kernel("reference", "place_map", planar=planar)(
         (blocks(placed.size),), (BLOCK,), (placed, np.int32(box), np.int32(big), padded)
     )

@@ -17,18 +17,17 @@ import numpy as np
 from relion_mpi.backend.gpu.compile import kernel
 from relion_mpi.backend.gpu.map_power import power_planes
 from relion_mpi.backend.gpu.slab_fft import SlabTransform
+from relion_mpi.backend.gpu.staging import COPY_THREADS, copy, to_host
 from relion_mpi.backend.gpu.volume_memory import SLAB_VOXELS, slabs_at_once
 from relion_mpi.backend.volumes import FourierSums, Uploaded
 from relion_mpi.fourier.half_ball import row_starts
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 ROW_THREADS = 128
 VOXEL_THREADS = 256
-COPY_THREADS = 4
-"""One core copies more slowly than the bus to the GPU."""
 
 
 class GPUVolumes:
@@ -59,7 +58,7 @@ class GPUVolumes:
                 n, buffer, event = rows.shape[0], pinned[k % 2], copied[k % 2]
                 if k >= len(pinned):
                     event.synchronize()  # what the buffer held has left it
-                _copy(threads, rows, buffer[:n])
+                copy(threads, rows, buffer[:n])
                 slab[:n].set(buffer[:n], stream=stream)
                 event.record(stream)
                 kernel("volumes", "split")(
@@ -125,7 +124,7 @@ class GPUVolumes:
         return _shell_sums(sums, sums.weight, prior, 0.5, sums.oversampling_correction)
 
     def map_power(
-        self, volume: NDArray[np.float64], r_max: int, padding: int
+        self, volume: NDArray[np.floating[Any]], r_max: int, padding: int
     ) -> NDArray[np.float64]:
         """Measure a reference's power per shell, in the units of the noise of images."""
         power, count = _added(power_planes(volume, r_max, padding))
@@ -179,7 +178,9 @@ class GPUVolumes:
         )  # fmt: skip
         return even
 
-    def to_map(self, transform: Any, sums: FourierSums, edge_pix: float) -> NDArray[np.float64]:
+    def to_map(
+        self, transform: Any, sums: FourierSums, edge_pix: float, dtype: DTypeLike = np.float64
+    ) -> NDArray[Any]:
         """Invert a transform, crop the box, mask its corners, undo the interpolation."""
         box, big = sums.box_size, sums.padding * sums.box_size
         # The map's planes lie on both sides of the origin.
@@ -192,14 +193,14 @@ class GPUVolumes:
             (real, np.int32(big), np.int32(box), np.float64(scale), np.float64(edge_pix), found,
              outside),
         )  # fmt: skip
+        del real, transform  # what is converted needs the room
         total, count = outside.get().sum(axis=0)
         kernel("maps", "finish")(
             (box, box), (ROW_THREADS,),
             (found, np.int32(box), np.int32(big), np.float64(total / count if count > 0 else 0.0),
              np.float64(edge_pix)),
         )  # fmt: skip
-        volume: NDArray[np.float64] = found.get()
-        return volume
+        return to_host(found.astype(dtype, copy=False))
 
     def release(self) -> None:
         """Give the memory that CuPy keeps back to the device."""
@@ -219,13 +220,6 @@ def _blocks(n: int) -> int:
 def _threads(n: int) -> int:
     """Round up to whole warps."""
     return -(-n // 32) * 32
-
-
-def _copy(threads: ThreadPoolExecutor, rows: NDArray[Any], buffer: NDArray[np.float64]) -> None:
-    """Copy host memory with several threads."""
-    step = -(-rows.shape[0] // COPY_THREADS)
-    parts = [slice(start, start + step) for start in range(0, rows.shape[0], step)]
-    list(threads.map(lambda part: np.copyto(buffer[part], rows[part]), parts))
 
 
 def _inversion(sums: FourierSums) -> SlabTransform:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def half_numbers(record: IterationRecord) -> tuple[int | None, ...]:
 
 def output_maps(
     record: IterationRecord, names: OutputNames
-) -> Iterator[tuple[Path, NDArray[np.float64]]]:
+) -> Iterator[tuple[Path, NDArray[np.floating[Any]]]]:
     """Yield every map of an iteration with its name.
 
     Parameters
@@ -35,7 +35,7 @@ def output_maps(
 
     Yields
     ------
-    Path, float64 (z, y, x)
+    Path, floating (z, y, x)
         Class averages as one stack.
 
     Raises

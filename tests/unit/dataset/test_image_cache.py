@@ -282,10 +282,23 @@ def test_each_piece_is_pinned_once_after_it_was_filled(stored):
     )  # fmt: skip
     for i in (1, 0, 1, 0, 0):
         run.read(i)
+    run.cache.finish_pinning()
     assert [first.tolist() for _, first in pinned] == [images[i].ravel().tolist() for i in (5, 0)]
     a, b = (piece for piece, _ in pinned)
     assert not np.shares_memory(a, b)
     assert all(p.ctypes.data % PAGE_BYTES == p.size % PAGE_BYTES == 0 for p in (a, b))
+
+
+def test_pinning_that_fails_is_told_where_it_is_waited_for(stored):
+    particles, _ = stored()
+
+    def pin(piece):
+        raise RuntimeError("no more")
+
+    run = Run(particles, by_stack(), make_layout(particles, by_stack(), PLENTY), pin=pin)
+    run.read(0)
+    with pytest.raises(RuntimeError, match="no more"):
+        run.cache.finish_pinning()
 
 
 def test_what_another_process_has_read_is_pinned_here_too(stored):
@@ -297,6 +310,7 @@ def test_what_another_process_has_read_is_pinned_here_too(stored):
         particles, by_stack(), layout, memory=first.memory, flags=first.flags, pin=pinned.append
     )
     second.read(0)
+    second.cache.finish_pinning()
     assert [piece.size for piece in pinned] == [layout.offset[1]]
 
 

@@ -113,6 +113,27 @@ def test_converted_images_are_right_across_the_parts_they_are_read_in(particles,
     np.testing.assert_array_equal(out[:, 4, 4], VALUES)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_threads_that_share_a_read_give_the_same_images(particles, dtype, monkeypatch):
+    monkeypatch.setattr(stacks, "_SHARE_BYTES", 2 * 8 * 8 * 4)  # two images a thread
+    monkeypatch.setattr(stacks, "_N_OPEN", 2)  # so that a file must wait for one to be done with
+    rows = [11, 0, 6, 1, 5, 2, 3, 8, 9, 10, 4, 7]
+    out = np.full((12, 8, 8), np.nan, dtype)
+    with StackReader(particles.stack_headers, n_threads=3) as reader:
+        reader.read(particles.stack_file[rows], particles.image_index[rows], out)
+        assert reader.n_runs == 3
+    np.testing.assert_array_equal(out, np.broadcast_to(VALUES[rows, None, None], out.shape))
+
+
+def test_a_thread_that_finds_a_file_too_short_ends_the_read(particles, project):
+    path = project.folder / "s2.mrcs"
+    path.write_bytes(path.read_bytes()[:-10])
+    with StackReader(particles.stack_headers, n_threads=2) as reader:
+        with pytest.raises(InputError, match=r"s2\.mrcs: the file ends at byte"):
+            read(reader, particles, range(12))
+        assert read(reader, particles, [0, 8])[1, 0, 0] == 200  # the reader can still be used
+
+
 def test_float16_files_are_not_converted_on_their_way_to_float16(project, monkeypatch):
     path = project.folder / "s1.mrcs"
     header = np.frombuffer(path.read_bytes()[:1024], "<i4").copy()

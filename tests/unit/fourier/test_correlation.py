@@ -7,7 +7,7 @@ from relion_mpi.fourier.correlation import (
     resolution_at,
     shell_correlation,
 )
-from relion_mpi.fourier.masks import half_transform_radius
+from relion_mpi.fourier.shells import half_transform_radius
 
 
 def noise(seed, box=24):

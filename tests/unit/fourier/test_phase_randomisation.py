@@ -4,8 +4,8 @@ import numpy as np
 from scipy import fft
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
-from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.fourier.phase_randomisation import randomise_phases
+from relion_mpi.fourier.shells import half_transform_radius
 
 BOX, FIRST = 16, 4
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
-from relion_mpi.fourier.masks import half_transform_radius
 from relion_mpi.fourier.sections import (
     mean_amplitudes,
     scale_by_radius,
     sections_of,
     transform_correlation,
 )
+from relion_mpi.fourier.shells import half_transform_radius
 
 BOX = 16
 

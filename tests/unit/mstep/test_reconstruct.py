@@ -5,7 +5,8 @@ import pytest
 from factories.sums import projected_sums, random_sums
 
 from relion_mpi.fourier.correlation import fourier_shell_correlation
-from relion_mpi.fourier.masks import half_transform_radius, sinc_squared
+from relion_mpi.fourier.masks import sinc_squared
+from relion_mpi.fourier.shells import half_transform_radius
 from relion_mpi.mstep.reconstruct import blob_table, reconstruct
 
 

@@ -12,7 +12,8 @@ from scipy import fft
 from relion_mpi.cli import main as command_line
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.correlation import fourier_shell_correlation
-from relion_mpi.fourier.masks import half_transform_radius, soft_sphere
+from relion_mpi.fourier.masks import soft_sphere
+from relion_mpi.fourier.shells import half_transform_radius
 from relion_mpi.io.mrc import read_map, write_map
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.postprocess.inputs import other_half

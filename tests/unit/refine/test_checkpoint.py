@@ -119,7 +119,7 @@ def test_a_state_of_a_later_format_is_refused(records, tmp_path):
     path = written(records[2], tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["format"] = 99
-    with pytest.raises(InputError, match="the state is of format 99, expected 1"):
+    with pytest.raises(InputError, match="the state is of format 99, expected 2"):
         read_state(path)
 
 

@@ -102,6 +102,12 @@ def test_both_half_sets_start_from_the_low_passed_reference(project):
     assert start.model.halves[0].maps is not start.model.halves[1].maps
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_references_have_the_precision_of_the_e_step(project, precision):
+    start = make_start(refine_options(project, precision=precision))
+    assert [half.maps.dtype for half in start.model.halves] == [precision] * 2
+
+
 def test_ini_high_of_zero_leaves_the_reference(project):
     start = make_start(refine_options(project, ini_high=0.0))
     np.testing.assert_allclose(start.model.halves[0].maps[0], blob_map(project.box), rtol=1e-5)
