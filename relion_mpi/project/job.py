@@ -102,6 +102,7 @@ class Job:
         inputs = [
             (node_name(path, project), kind)
             for path, kind in input_nodes(self.command, self.options)
+            if (project / path).exists()
         ]
         with locked(project):
             pipeline = Pipeline.read(project / PIPELINE)

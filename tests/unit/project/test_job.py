@@ -128,6 +128,17 @@ def test_without_a_project_nothing_is_told(project):
 
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)
+def test_a_file_that_is_not_there_is_no_input(project):
+    words = ("--i", "Extract/no.star", "--classes", "2", "--o", "Select/job005/p.star")
+    assert run("select", *words) == 1
+    graph = read_star("default_pipeline.star")
+    assert graph["pipeline_nodes"]["rlnPipeLineNodeName"].to_list() == [
+        "Extract/job001/particles.star"
+    ]
+    assert "pipeline_input_edges" not in graph
+
+
+@pytest.mark.parametrize("version", ["3.1"], indirect=True)
 def test_a_line_that_cannot_be_read_makes_no_job(project):
     assert run(*LINE, "--o", "Select/job005/particles.star", "--clases", "1") == 1
     assert not (project / "Select").exists()
