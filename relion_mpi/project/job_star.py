@@ -40,7 +40,8 @@ _SAYS: dict[str, str | Callable[[Any], str]] = {
     "do_ctf_correction": "ctf", "ctf_intact_first_peak": "ctf_intact_first_peak",
     "do_zero_mask": "zero_mask", "do_solvent": "flatten_solvent",
     "do_solvent_fsc": "solvent_correct_fsc", "auto_faster": "auto_ignore_angles",
-    "nr_classes": "K", "nr_iter": "iter", "tau_fudge": "tau2_fudge",
+    "nr_classes": "K", "nr_iter": lambda options: _text(options.last_iteration),
+    "tau_fudge": "tau2_fudge",
     "highres_limit": "strict_highres_exp", "do_fast_subsets": "fast_subsets",
     "skip_gridding": "skip_gridding", "offset_range": "offset_range",
     "do_preread_images": "preread_images", "gpu_ids": "gpu",
@@ -147,7 +148,7 @@ def _own(kind: str, options: Any) -> dict[str, str]:
             values[variable] = _text(getattr(options, says)) if isinstance(says, str) else says(
                 options
             )
-        except AttributeError:  # the command has no such option
+        except (AttributeError, TypeError):  # there is no such option, or a line leaves it open
             continue
     return values
 

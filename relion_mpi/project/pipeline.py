@@ -24,10 +24,29 @@ _IN, _OUT = "pipeline_input_edges", "pipeline_output_edges"
 _PROCESS, _NODE = "rlnPipeLineProcessName", "rlnPipeLineNodeName"
 _STATUS, _STATUS_LABEL = "rlnPipeLineProcessStatus", "rlnPipeLineProcessStatusLabel"
 _TYPE, _TYPE_LABEL = "rlnPipeLineProcessType", "rlnPipeLineProcessTypeLabel"
+_NODE_TYPE, _NODE_TYPE_LABEL = "rlnPipeLineNodeType", "rlnPipeLineNodeTypeLabel"
 _DEPTH = "rlnPipeLineNodeTypeLabelDepth"
 _IN_COLUMNS = ("rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess")
 _OUT_COLUMNS = ("rlnPipeLineEdgeProcess", "rlnPipeLineEdgeToNode")
 _RELION_5 = 50001
+_UNKNOWN = -1
+
+
+def _check_columns(path: Path, blocks: Mapping[str, Block]) -> None:
+    """Refuse tables that RELION has not written, before work begins."""
+    for name, choices in (
+        (_PROCESSES, ((_PROCESS, _TYPE, _STATUS), (_PROCESS, _TYPE_LABEL, _STATUS_LABEL))),
+        (_NODES, ((_NODE, _NODE_TYPE), (_NODE, _NODE_TYPE_LABEL))),
+        (_IN, (_IN_COLUMNS,)),
+        (_OUT, (_OUT_COLUMNS,)),
+    ):
+        table = blocks.get(name)
+        columns = set(table.columns) if isinstance(table, pl.DataFrame) else set()
+        if table is not None and not any(set(choice) <= columns for choice in choices):
+            raise InputError(
+                f"{path}: found other columns in data_{name} than {' or '.join(map(str, choices))},"
+                " expected RELION's; restore the file from a job_pipeline.star"
+            )
 
 
 class Pipeline:
@@ -74,6 +93,7 @@ class Pipeline:
                 f"{path}: found no {_COUNTER} in data_{_GENERAL}, expected a file of RELION's "
                 "pipeline; restore it from a job_pipeline.star or start the program elsewhere"
             )
+        _check_columns(path, blocks)
         version = re.search(rb"^# version (\d+)", path.read_bytes(), re.MULTILINE)
         return cls(blocks, int(version[1]) if version else 30001)
 
@@ -99,7 +119,8 @@ class Pipeline:
             return None
         if self.has_numbers:
             return int(rows[_STATUS][0])
-        return STATUSES.index(rows[_STATUS_LABEL][0])
+        label = rows[_STATUS_LABEL][0]
+        return STATUSES.index(label) if label in STATUSES else _UNKNOWN
 
     def set_job(self, place: Place, status: int) -> None:
         """Add a job, or change its status.
@@ -164,7 +185,7 @@ class Pipeline:
 
     def type_column(self) -> str:
         """Return the label under which kinds of files stand."""
-        return "rlnPipeLineNodeType" if self.has_numbers else "rlnPipeLineNodeTypeLabel"
+        return _NODE_TYPE if self.has_numbers else _NODE_TYPE_LABEL
 
     def of_job(self, place: Place) -> Pipeline:
         """Return one job with its files alone, as RELION keeps it in the job's folder."""

@@ -10,10 +10,16 @@ from factories.projects import KINDS, WORDS, empty_project, project_with_particl
 from PIL import Image
 
 from relion_mpi.cli import main as command_line
+from relion_mpi.core.option_parser import OptionParser
+from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.io.star import read_star, write_star
+from relion_mpi.postprocess.options import PostprocessOptions
 from relion_mpi.project.external import own_words
+from relion_mpi.project.job import job_of
 from relion_mpi.project.lock import LOCK, locked
 from relion_mpi.project.place import node_name, place_of
+from relion_mpi.refine.relion_line import LineOptions
+from relion_mpi.select.options import SelectOptions
 
 LINE = ["select", "--i", "Extract/job001/particles.star", "--classes", "2"]
 VERSIONS = list(WORDS)
@@ -146,8 +152,17 @@ def test_a_line_that_cannot_be_read_makes_no_job(project):
 
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)
-def test_a_project_that_cannot_be_told_does_not_end_the_job(project, capsys):
-    (project / "default_pipeline.star").write_text("data_something\n\n_a 1\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data_something\n\n_a 1\n",
+        "",
+        "data_pipeline_general\n\n_rlnPipeLineJobCounter 3\n\ndata_pipeline_processes\n\nloop_\n"
+        "_rlnPipeLineProcessName #1\nClass2D/job001/\n",
+    ],
+)
+def test_a_project_that_cannot_be_told_does_not_end_the_job(project, capsys, text):
+    (project / "default_pipeline.star").write_text(text)
     assert run(*LINE, "--o", "Select/job005/particles.star") == 0
     assert "RELION's interface could not be told" in capsys.readouterr().err
 
@@ -179,8 +194,6 @@ def test_an_external_job_whose_line_cannot_be_read_is_told_to_have_failed(projec
 @pytest.mark.parametrize("version", ["5"], indirect=True)
 def test_postprocessing_lists_its_pages_before_its_table(project):
     """Follow_Relion_gracefully takes the fourth output for postprocess.star."""
-    from relion_mpi.postprocess.options import PostprocessOptions
-    from relion_mpi.project.job import job_of
 
     root = project / "PostProcess" / "job002" / "postprocess"
     options = PostprocessOptions(i=project / "run_half1_class001_unfil.mrc", o=root)
@@ -201,6 +214,29 @@ def test_postprocessing_lists_its_pages_before_its_table(project):
     pages = (root.parent / "logfile.pdf").read_bytes()
     assert pages.startswith(b"%PDF")
     assert pages.count(b"/Type /Page\n") == 2
+
+
+@pytest.mark.parametrize("version", ["3.1"], indirect=True)
+def test_a_line_of_relion_refine_is_told_of_as_its_folder_says(project):
+    words = ["--i", "Extract/job001/particles.star", "--o", "Class2D/job002/run", "--K", "5"]
+    parser = OptionParser("refine")
+    add_to_parser(parser, LineOptions)
+    options = from_namespace(LineOptions, parser.read(words))
+    job = job_of("refine", options, words, project)
+
+    def work():
+        for end in ("_it025_data.star", "_it024_data.star", "_it025_model.star"):
+            (project / "Class2D" / "job002" / f"run{end}").touch()
+        return 0
+
+    job.carried_out(work)
+    values = dict(read_star("Class2D/job002/job.star")["joboptions_values"].rows())
+    assert values["fn_img"] == "Extract/job001/particles.star"
+    assert str(values["nr_classes"]) == "5"
+    edges = read_star("default_pipeline.star")["pipeline_output_edges"]["rlnPipeLineEdgeToNode"]
+    assert edges.to_list()[1:] == [
+        "Class2D/job002/run_it025_data.star", "Class2D/job002/run_it025_model.star",
+    ]  # fmt: skip
 
 
 def test_words_of_an_external_job_become_those_of_the_command():
@@ -247,9 +283,6 @@ def test_a_lock_that_stays_is_named(tmp_path):
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)
 def test_jobs_at_once_do_not_lose_each_other(project):
-    from relion_mpi.project.job import job_of
-    from relion_mpi.select.options import SelectOptions
-
     def one(number):
         output = project / f"Select/job{number:03d}/particles.star"
         options = SelectOptions(i=project / "Extract/job001/particles.star", o=output)
