@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from ceilings import median_ms, slices_and_scatter
 
+from relion_mpi.atoms.scatterers import density
 from relion_mpi.backend import select_backend
 from relion_mpi.backend.protocol import GlobalPrior, ImageMask, Likelihood, OpticsArrays, Quanta
 from relion_mpi.estep.expectation import search_grid
@@ -31,7 +32,6 @@ from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.sampling.orientations import make_orientation_grid
 from relion_mpi.sampling.translations import make_translation_grid
 from relion_mpi.simulate.protein import made_up_protein
-from relion_mpi.simulate.scatterers import density
 
 STAGES = ("copy_prepare", "coarse", "fine", "accumulate", "conclude")
 

@@ -9,6 +9,6 @@ from relion_mpi.postprocess.two_maps import correlate
 
 __all__ = ["SUMMARY", "Options", "run", "spelt"]
 
-SUMMARY = "correlate two maps shell by shell, with and without a mask"
+SUMMARY = "correlate two maps, or a map and a model, shell by shell, with and without a mask"
 
 run = on_rank_0(correlate)

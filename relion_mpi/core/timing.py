@@ -1,4 +1,4 @@
-"""Seconds spent in named spans."""
+"""Seconds spent in named spans, and other things that add up."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ class Stopwatch:
         with self._lock:
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
+    def take(self) -> dict[str, float]:
+        """Return the seconds of every span so far, and forget them.
+
+        Returns
+        -------
+        dict
+            Seconds by name.
+        """
+        with self._lock:
+            taken, self._seconds = self._seconds, {}
+            return taken
+
     def as_dict(self) -> dict[str, float]:
         """Return the seconds of every span so far, in order of first use.
 
@@ -61,3 +73,19 @@ class Stopwatch:
         """Forget all spans."""
         with self._lock:
             self._seconds.clear()
+
+
+class Account(Stopwatch):
+    """What one rank did: seconds, bytes, tasks. Names say which."""
+
+    def count(self, name: str, n: float = 1) -> None:
+        """Add `n` to `name`.
+
+        Parameters
+        ----------
+        name
+            What is counted, for example "bytes_sent".
+        n
+            How many.
+        """
+        self.add(name, n)

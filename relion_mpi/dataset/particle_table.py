@@ -66,6 +66,16 @@ def sort_by_micrograph(table: Table) -> Table:
     return Table(table.path, table.name, table.frame[order], table.row_numbers[order.to_numpy()])
 
 
+def with_images_in(table: Table, folder: Path) -> Table:
+    """Name the stacks as they lie in one folder, without the folders of their names."""
+    if "rlnImageName" not in table.frame.columns:
+        return table  # which is told where images are looked for
+    names = table.frame["rlnImageName"].cast(pl.String)
+    index, stack = names.str.extract_groups(r"^([^@]*@)(?:.*/)?(.*)$").struct.unnest()
+    names = index + f"{folder}/" + stack
+    return dataclasses.replace(table, frame=table.frame.with_columns(names.alias("rlnImageName")))
+
+
 def optics_rows(table: Table, optics: OpticsGroups) -> NDArray[np.int64]:
     """Return the optics group (index) of every particle; refuse unknown ids."""
     if "rlnOpticsGroup" not in table.frame.columns:

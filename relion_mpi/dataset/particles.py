@@ -29,6 +29,7 @@ from relion_mpi.dataset.particle_table import (
     scale_groups,
     sort_by_micrograph,
     with_box_sizes,
+    with_images_in,
 )
 from relion_mpi.dataset.stack_index import StackIndex, find_images, warn_of_repeated_images
 
@@ -91,7 +92,9 @@ class Particles:
 
 
 def read_particles(
-    path: str | os.PathLike[str], project_root: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    project_root: str | os.PathLike[str] | None = None,
+    image_folder: str | os.PathLike[str] | None = None,
 ) -> Particles:
     """Read a particle STAR file of any RELION version and check it.
 
@@ -101,6 +104,8 @@ def read_particles(
         File with data_optics and data_particles (RELION >= 3.1), or with one table (<= 3.0).
     project_root
         Folder that relative stack names start from; by default the current one.
+    image_folder
+        Folder of all stacks, whatever folders their names have; by default as they are named.
 
     Returns
     -------
@@ -125,6 +130,8 @@ def read_particles(
             "right file?"
         )
     table = sort_by_micrograph(table)
+    if image_folder is not None:
+        table = with_images_in(table, Path(image_folder))
     n_groups = optics_frame.height
     optics = read_optics_groups(Table(path, "optics", optics_frame, np.arange(1, n_groups + 1)))
     optics_group = optics_rows(table, optics)

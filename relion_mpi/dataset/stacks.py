@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from relion_mpi.dataset.scratch_images import ScratchImages
     from relion_mpi.io.mrc import MrcHeader
 
     Pixels = NDArray[np.floating[Any]]
+
+log = logging.getLogger(__name__)
 
 # Far below the usual limit of 1024 open files, many ranks on a host included.
 _N_OPEN = 64
@@ -42,6 +46,15 @@ class StackReader:
         Makes the arrays that images are read into, from a shape; float32.
     n_threads
         That share a read: one core fills memory more slowly than a GPU works it off.
+    scratch
+        Which images have a copy on a scratch disk. A copy that is gone or was changed costs a
+        warning, and the stack itself is read.
+
+    Attributes
+    ----------
+    n_runs : reads so far
+    n_bytes, n_scratch_bytes : bytes that were read, all and those from the scratch disk; since
+        they were last taken
     """
 
     def __init__(
@@ -49,13 +62,17 @@ class StackReader:
         headers: Sequence[MrcHeader],
         buffer: Callable[[tuple[int, ...]], NDArray[np.float32]] | None = None,
         n_threads: int = 1,
+        scratch: ScratchImages | None = None,
     ) -> None:
         self._headers = headers
         self._threads = ThreadPoolExecutor(n_threads, "read") if n_threads > 1 else None
         self._buffer = buffer or _plain_buffer
-        self._open: OrderedDict[int, int] = OrderedDict()  # stack -> descriptor, last used last
+        self._scratch = scratch
+        # (stack, its copy is meant) -> descriptor, last used last
+        self._open: OrderedDict[tuple[int, bool], int] = OrderedDict()
         self._reads: list[Future[None]] = []
-        self.n_runs = 0
+        self._lost: set[int] = set()  # stacks whose copies cannot be used any more
+        self.n_runs = self.n_bytes = self.n_scratch_bytes = 0
 
     @overload
     def read(
@@ -111,8 +128,9 @@ class StackReader:
         box = sides.pop()
         order = np.lexsort((sections, stacks))
         stacks, sections = stacks[order], sections[order]
-        breaks = np.flatnonzero((np.diff(stacks) != 0) | (np.diff(sections) != 1)) + 1
-        edges = [0, *breaks.tolist(), n_img]
+        copied = self._copied(stacks, sections)
+        changes = (np.diff(stacks) != 0) | (np.diff(sections) != 1) | (np.diff(copied) != 0)
+        edges = [0, *(np.flatnonzero(changes) + 1).tolist(), n_img]
         shape = (n_img, box, box)
         images: Pixels = self._buffer(shape) if out is None else out
         if images.shape != shape:
@@ -120,11 +138,20 @@ class StackReader:
         in_order = np.array_equal(order, np.arange(n_img))
         target = images if in_order else np.empty_like(images)
         for start, stop in pairwise(edges):
-            self._read_run(int(stacks[start]), int(sections[start]), target[start:stop])
+            run = int(stacks[start]), int(sections[start]), target[start:stop]
+            if not (copied[start] and self._read_copy(*run)):
+                self._read_run(*run)
         self._finish()
+        self.n_bytes += n_img * self._headers[int(stacks[0])].image_bytes
         if not in_order:
             images[order] = target
         return images
+
+    def take_bytes(self) -> dict[str, float]:
+        """Return the bytes that were read since this was asked last, by whence."""
+        found = {"bytes_read": self.n_bytes, "bytes_read_from_scratch": self.n_scratch_bytes}
+        self.n_bytes = self.n_scratch_bytes = 0
+        return dict(found)
 
     def close(self) -> None:
         """Close all files; nothing may be read any more."""
@@ -147,16 +174,47 @@ class StackReader:
     def __del__(self) -> None:
         self.close()
 
-    def _read_run(self, stack: int, section: int, target: Pixels) -> None:
+    def _copied(
+        self, stacks: NDArray[np.int64], sections: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        """Return 1 for each image that has a copy, else 0."""
+        if self._scratch is None:
+            return np.zeros(stacks.size, np.int8)
+        return self._scratch.holds(stacks, sections).astype(np.int8)
+
+    def _read_copy(self, stack: int, section: int, target: Pixels) -> bool:
+        """Fill `target` from the scratch disk; False if it is to be read from the stack."""
+        if stack in self._lost:
+            return False
+        try:
+            self._finish()  # what fails from here on is the copy
+            self._read_run(stack, section, target, copy=True)
+            self._finish()
+        except (OSError, _ShortFileError) as error:
+            if not self._lost:
+                found = error if isinstance(error, OSError) else "a copy became shorter"
+                log.warning(
+                    "scratch: %s; the original %s is read instead, and so wherever a copy cannot "
+                    "be used (has another job cleared the disk?)",
+                    found, self._headers[stack].path,
+                )  # fmt: skip
+            self._lost.add(stack)
+            return False
+        self.n_scratch_bytes += len(target) * self._headers[stack].image_bytes
+        return True
+
+    def _read_run(
+        self, stack: int, section: int, target: Pixels, *, copy: bool = False
+    ) -> None:
         """Fill `target` from consecutive sections of one file, with threads by `_finish`."""
         header = self._headers[stack]
         self.n_runs += 1
         if self._threads is None:
-            _read(self._descriptor(stack, header), header, section, target)
+            _read(self._descriptor(stack, header, copy=copy), header, section, target)
             return
-        if stack not in self._open and len(self._open) >= _N_OPEN:
+        if (stack, copy) not in self._open and len(self._open) >= _N_OPEN:
             self._finish()  # a file that is being read must not be closed
-        descriptor = self._descriptor(stack, header)
+        descriptor = self._descriptor(stack, header, copy=copy)
         n_part = max(_SHARE_BYTES // header.image_bytes, 1)
         for start in range(0, len(target), n_part):
             part = target[start : start + n_part]
@@ -171,12 +229,17 @@ class StackReader:
         for one in reads:
             one.result()
 
-    def _descriptor(self, stack: int, header: MrcHeader) -> int:
-        if stack in self._open:
-            self._open.move_to_end(stack)
-            return self._open[stack]
+    def _descriptor(self, stack: int, header: MrcHeader, *, copy: bool) -> int:
+        key = stack, copy
+        if key in self._open:
+            self._open.move_to_end(key)
+            return self._open[key]
         if len(self._open) >= _N_OPEN:
             os.close(self._open.popitem(last=False)[1])
+        if copy:
+            assert self._scratch is not None
+            self._open[key] = self._scratch.open(stack, header)
+            return self._open[key]
         try:
             descriptor = os.open(header.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -184,8 +247,12 @@ class StackReader:
                 f"{header.path}: the stack was there when the run began and cannot be opened now "
                 f"({error.strerror}); put it back and continue the run"
             ) from error
-        self._open[stack] = descriptor
+        self._open[key] = descriptor
         return descriptor
+
+
+class _ShortFileError(InputError):
+    """A file ends before its last image."""
 
 
 def _plain_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -230,7 +297,7 @@ def _fill(descriptor: int, offset: int, target: NDArray[np.generic], header: Mrc
     while done < len(view):
         n_bytes = os.preadv(descriptor, [view[done:]], offset + done)
         if n_bytes == 0:
-            raise InputError(
+            raise _ShortFileError(
                 f"{header.path}: the file ends at byte {offset + done}, expected "
                 f"{header.nz} images; it changed after the run began: put the original back"
             )

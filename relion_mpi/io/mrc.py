@@ -26,7 +26,11 @@ _LARGEST_SIDE = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class MrcHeader:
-    """What is needed to read an MRC file: `dtype` includes the byte order."""
+    """What is needed to read an MRC file.
+
+    `dtype` includes the byte order; `origin_angst` (x, y, z) is where the header puts voxel 0, by
+    its ORIGIN, or by its NSTART where that is 0; models lie in this frame.
+    """
 
     path: Path
     nx: int
@@ -37,6 +41,7 @@ class MrcHeader:
     data_offset: int
     dtype: np.dtype[Any]
     axes: tuple[int, int, int]
+    origin_angst: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def image_bytes(self) -> int:
@@ -235,7 +240,18 @@ def _parse_header(path: Path, raw: bytes) -> MrcHeader:
         data_offset=HEADER_BYTES + n_extended,
         dtype=np.dtype(order + _KINDS[mode]),
         axes=(words[16], words[17], words[18]),
+        origin_angst=_origin(struct.unpack(f"{order}3f", raw[196:208]), words[4:7], pixel_size),
     )
+
+
+def _origin(
+    given: tuple[float, ...], start: tuple[int, ...], pixel_size: float
+) -> tuple[float, float, float]:
+    """Return where voxel 0 lies, Angstrom; ORIGIN counts before NSTART."""
+    x, y, z = given if np.isfinite(given).all() else (0.0, 0.0, 0.0)
+    if x == y == z == 0.0:
+        x, y, z = (n * pixel_size for n in start)
+    return float(x), float(y), float(z)
 
 
 def _byte_order(raw: bytes) -> str:

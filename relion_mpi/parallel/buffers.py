@@ -86,6 +86,17 @@ def add_to_sum(comm: MPI.Intracomm, array: npt.NDArray[Any]) -> None:
         comm.Reduce(chunk, None, op=MPI.SUM, root=0)
 
 
+def sum_bytes(n: int) -> int:
+    """Return the bytes of `n` numbers as they travel in a reduction.
+
+    Parameters
+    ----------
+    n
+        Elements of an array.
+    """
+    return 8 * n
+
+
 def _chunk_items() -> int:
     return max(CHUNK_BYTES // 8, 1)
 

@@ -69,6 +69,15 @@ class Worker(Protocol):
             Real arrays of any dtype; the same sizes on every worker.
         """
 
+    def counts(self) -> Mapping[str, float]:
+        """Return what it has counted by itself since it was asked last, for `Crew.accounts`.
+
+        Returns
+        -------
+        Mapping
+            Numbers by name, such as bytes that were read.
+        """
+
 
 class Crew(Protocol):
     """The master's view of its workers."""
@@ -121,6 +130,21 @@ class Crew(Protocol):
         -------
         dict
             By rank: seconds under "prepare_wait" (data not ready), "work" and "idle" (no task).
+        """
+
+    def accounts(self) -> dict[int, dict[str, float]]:
+        """Return what every rank did since this was called last.
+
+        Returns
+        -------
+        dict
+            By rank, rank 0 included: what `Worker.counts` says; seconds under "begin_seconds" (the
+            worker takes what was broadcast) and "reduce_pack_seconds" (it gets its sums ready).
+            Of several ranks also seconds under "broadcast_wait_seconds" and "reduce_wait_seconds"
+            (for the last rank to be there), "broadcast_transfer_seconds" and
+            "reduce_transfer_seconds" (bytes move), and bytes under "bytes_sent" and
+            "bytes_received": what the rank gives to MPI and gets from it. By which ways MPI
+            spreads and adds up arrays is not seen here: an array counts once for each rank.
         """
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.core.timing import Account
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import World
 from relion_mpi.parallel.heartbeat import Alive, Pulse, StalledError, no_progress, stall_seconds
@@ -38,11 +39,13 @@ class InlineCrew:
         self._n_lanes = n_lanes
         self._lanes = Lanes(worker, n_lanes)
         self._timings: dict[int, dict[str, float]] = {}
+        self._account = Account()
         self._pulse = Pulse(_notice, 0, stall_seconds())
 
     def begin(self, message: Any, arrays: Arrays) -> None:
         """See `Crew.begin`; the arrays are handed over without a copy."""
-        self._worker.begin(message, dict(arrays))
+        with self._account.span("begin_seconds"):
+            self._worker.begin(message, dict(arrays))
 
     def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
         """See `Crew.run`."""
@@ -78,7 +81,8 @@ class InlineCrew:
 
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; the arrays are copies."""
-        sums = self._worker.sums()
+        with self._account.span("reduce_pack_seconds"):
+            sums = self._worker.sums()
         check_sizes([one.size for one in sums], shapes)
         return [
             np.array(one, dtype=np.float64).reshape(shape)
@@ -88,6 +92,10 @@ class InlineCrew:
     def timings(self) -> dict[int, dict[str, float]]:
         """See `Crew.timings`."""
         return {rank: dict(seconds) for rank, seconds in self._timings.items()}
+
+    def accounts(self) -> dict[int, dict[str, float]]:
+        """See `Crew.accounts`."""
+        return {0: {**self._worker.counts(), **self._account.take()}}
 
     def close(self) -> None:
         """See `Crew.close`."""

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+COMMAND_BYTES = "command_bytes"
+"""Name under which a worker counts what the master sent to it alone, which the master does not."""
+
+
 class Tag(IntEnum):
     """Direction of a message."""
 
@@ -43,6 +47,10 @@ class Reduce(NamedTuple):
     """Reductions of `Worker.sums` follow, one array after the other."""
 
     shapes: tuple[tuple[int, ...], ...]
+
+
+class Tell(NamedTuple):
+    """A gathering of accounts follows."""
 
 
 class Close(NamedTuple):

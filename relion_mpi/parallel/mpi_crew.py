@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relion_mpi.core.timing import Account
 from relion_mpi.parallel import abort, buffers, quiet
 from relion_mpi.parallel.comm import World
 from relion_mpi.parallel.heartbeat import StalledError, Watch, stall_seconds
 from relion_mpi.parallel.inline import with_idle
 from relion_mpi.parallel.messages import (
+    COMMAND_BYTES,
     ArrayHeader,
     Begin,
     Close,
@@ -20,6 +23,7 @@ from relion_mpi.parallel.messages import (
     Result,
     Tag,
     Task,
+    Tell,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +59,8 @@ class MPICrew:
         self.n_workers = comm.Get_size() - 1
         self._sends: list[MPI.Request] = []
         self._timings: dict[int, dict[str, float]] = {}
+        self._account = Account()
+        self._result_bytes = dict.fromkeys(self._workers(), 0)
         self._closed = False
         self._n_lanes = n_lanes
         self._watch = Watch(self._workers(), limit)
@@ -64,10 +70,14 @@ class MPICrew:
         packed = np.frombuffer(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
         headers = tuple(ArrayHeader(name, one.shape, one.dtype) for name, one in arrays.items())
         self._to_all(Begin(packed.size, headers))
-        self._meet()
-        buffers.broadcast(self._comm, packed)
-        for one in arrays.values():
-            buffers.broadcast(self._comm, np.ascontiguousarray(one))
+        self._meet("broadcast_wait_seconds")
+        with self._account.span("broadcast_transfer_seconds"):
+            buffers.broadcast(self._comm, packed)
+            for one in arrays.values():
+                buffers.broadcast(self._comm, np.ascontiguousarray(one))
+        self._account.count(
+            "bytes_sent", packed.nbytes + sum(one.nbytes for one in arrays.values())
+        )
 
     def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
         """See `Crew.run`; partner: `serve`."""
@@ -93,12 +103,30 @@ class MPICrew:
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:
         """See `Crew.reduce`; partner: `serve`."""
         self._to_all(Reduce(tuple(tuple(shape) for shape in shapes)))
-        self._meet()
-        return [buffers.sum_at_master(self._comm, shape) for shape in shapes]
+        self._meet("reduce_wait_seconds")
+        with self._account.span("reduce_transfer_seconds"):
+            sums = [buffers.sum_at_master(self._comm, shape) for shape in shapes]
+        self._account.count("bytes_received", sum(buffers.sum_bytes(one.size) for one in sums))
+        return sums
 
     def timings(self) -> dict[int, dict[str, float]]:
         """See `Crew.timings`."""
         return {rank: dict(seconds) for rank, seconds in self._timings.items()}
+
+    def accounts(self) -> dict[int, dict[str, float]]:
+        """See `Crew.accounts`; partner: `serve`."""
+        self._to_all(Tell())
+        self._meet()
+        found = dict(enumerate(self._comm.gather(self._account.take(), root=0) or []))
+        for rank in self._workers():
+            # Whoever receives a message knows its size; who sent it gets to know here.
+            commands, results = found[rank].pop(COMMAND_BYTES, 0), self._result_bytes[rank]
+            _add(found[rank], "bytes_received", commands)
+            _add(found[rank], "bytes_sent", results)
+            _add(found[0], "bytes_sent", commands)
+            _add(found[0], "bytes_received", results)
+            self._result_bytes[rank] = 0
+        return found
 
     def close(self) -> None:
         """See `Crew.close`; `serve` returns on the other ranks."""
@@ -135,6 +163,7 @@ class MPICrew:
         self._wait(arrived)
         assert message is not None
         self._watch.heard(status.Get_source())
+        self._result_bytes[status.Get_source()] += status.Get_count(MPI.BYTE)
         return status.Get_source(), message.recv()
 
     def _wait(self, ready: Callable[[], bool], longest: float = 1e-3) -> None:
@@ -160,9 +189,10 @@ class MPICrew:
             self._watch.heard(rank, self._comm.recv(source=rank, tag=Tag.ALIVE))
         self._watch.check()
 
-    def _meet(self) -> None:
+    def _meet(self, span: str = "") -> None:
         """Wait for all ranks; partner: `worker_loop.serve`."""
-        self._wait(self._comm.Ibarrier().Test)
+        with self._account.span(span) if span else contextlib.nullcontext():
+            self._wait(self._comm.Ibarrier().Test)
         self._listen()
 
     def _send(self, rank: int, message: object) -> None:
@@ -179,6 +209,10 @@ class MPICrew:
             # Large messages progress only while being tested, hence the shorter sleep.
             self._wait(request.Test, longest=1e-4)
         self._sends = []
+
+
+def _add(account: dict[str, float], name: str, n: float) -> None:
+    account[name] = account.get(name, 0) + n
 
 
 class _Waiting:

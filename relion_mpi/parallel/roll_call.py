@@ -1,4 +1,4 @@
-"""Bring what every rank says to rank 0."""
+"""Bring what every rank says to rank 0, or to all."""
 
 from __future__ import annotations
 
@@ -50,3 +50,24 @@ def tell(ranks: World, item: Any) -> Any:
         return item
     quiet.barrier(ranks.comm)
     return ranks.comm.bcast(item, root=0)
+
+
+def everybody(ranks: World, item: Any) -> list[Any]:
+    """Return `item` of every rank on every rank; collective over all ranks.
+
+    Parameters
+    ----------
+    ranks
+        The job.
+    item
+        Any picklable object.
+
+    Returns
+    -------
+    list
+        In order of rank.
+    """
+    if ranks.comm is None or ranks.size == 1:
+        return [item]
+    quiet.barrier(ranks.comm)
+    return list(ranks.comm.allgather(item))

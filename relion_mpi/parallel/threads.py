@@ -89,13 +89,19 @@ def set_threads(n: int) -> None:
         At least 1. numba cannot go above the number it started with; then that is used.
     """
     import numba
-    from threadpoolctl import threadpool_limits
 
     possible = int(numba.config.NUMBA_NUM_THREADS)
     if n > possible:
         log.warning("%d threads asked for, numba has %d (NUMBA_NUM_THREADS)", n, possible)
     _chosen[:] = [min(n, possible)]
     numba.set_num_threads(_chosen[0])
+    limit_blas()
+
+
+def limit_blas() -> None:
+    """Give each product of BLAS one thread, where several are worked out at once."""
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(limits=1, user_api="blas")
 
 

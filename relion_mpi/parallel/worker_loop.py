@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relion_mpi.core.timing import Account
 from relion_mpi.parallel import buffers, quiet
 from relion_mpi.parallel.heartbeat import Pulse
 from relion_mpi.parallel.inline import check_sizes
 from relion_mpi.parallel.lanes import Lanes
-from relion_mpi.parallel.messages import Begin, Close, Reduce, Tag, Task
+from relion_mpi.parallel.messages import COMMAND_BYTES, Begin, Close, Reduce, Tag, Task, Tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class _Loop:
         self._worker = worker
         self._lanes = lanes
         self._sends: list[MPI.Request] = []
+        self._account = Account()
         self._pulse = Pulse(self._tell, comm.Get_rank(), stall_seconds)
 
     def run(self) -> None:
@@ -68,21 +70,28 @@ class _Loop:
                     self._begin(begin)
                 case Reduce() as reduce:
                     self._reduce(reduce)
+                case Tell():
+                    self._meet()
+                    self._comm.gather({**self._worker.counts(), **self._account.take()}, root=0)
                 case Close():
                     self._meet()
                     return
 
     def _next_command(self) -> object:
+        from mpi4py import MPI
+
         message: MPI.Message | None = None
+        status = MPI.Status()
 
         def arrived() -> bool:
             nonlocal message
             self._hand_back()
-            message = self._comm.improbe(source=0, tag=Tag.COMMAND)
+            message = self._comm.improbe(source=0, tag=Tag.COMMAND, status=status)
             return message is not None
 
         self._wait(arrived)
         assert message is not None
+        self._account.count(COMMAND_BYTES, status.Get_count(MPI.BYTE))
         return message.recv()
 
     def _wait(self, ready: Callable[[], bool]) -> None:
@@ -94,9 +103,10 @@ class _Loop:
 
         quiet.until(is_over)
 
-    def _meet(self) -> None:
+    def _meet(self, span: str = "") -> None:
         """Wait for all ranks, sending signs of life; partner: `MPICrew._meet`."""
-        self._wait(self._comm.Ibarrier().Test)
+        with self._account.span(span) if span else contextlib.nullcontext():
+            self._wait(self._comm.Ibarrier().Test)
 
     def _tell(self, sign: Alive) -> None:
         self._sends.append(self._comm.isend(sign, dest=0, tag=Tag.ALIVE))
@@ -109,22 +119,30 @@ class _Loop:
             self._pulse.moved()
 
     def _begin(self, command: Begin) -> None:
-        self._meet()
-        packed = np.empty(command.n_bytes, dtype=np.uint8)
-        buffers.broadcast(self._comm, packed)
+        self._meet("broadcast_wait_seconds")
         arrays = {}
-        for header in command.headers:
-            arrays[header.name] = np.empty(header.shape, dtype=header.dtype)
-            buffers.broadcast(self._comm, arrays[header.name])
+        with self._account.span("broadcast_transfer_seconds"):
+            packed = np.empty(command.n_bytes, dtype=np.uint8)
+            buffers.broadcast(self._comm, packed)
+            for header in command.headers:
+                arrays[header.name] = np.empty(header.shape, dtype=header.dtype)
+                buffers.broadcast(self._comm, arrays[header.name])
+        self._account.count(
+            "bytes_received", packed.nbytes + sum(one.nbytes for one in arrays.values())
+        )
         self._pulse.announce("getting ready")
-        self._worker.begin(pickle.loads(packed.tobytes()), arrays)
+        with self._account.span("begin_seconds"):
+            self._worker.begin(pickle.loads(packed.tobytes()), arrays)
         self._pulse.announce("")
 
     def _reduce(self, command: Reduce) -> None:
         self._pulse.announce("collecting its sums")
-        sums = self._worker.sums()
+        with self._account.span("reduce_pack_seconds"):
+            sums = self._worker.sums()
         self._pulse.announce("")
-        self._meet()
+        self._meet("reduce_wait_seconds")
         check_sizes([one.size for one in sums], command.shapes)
-        for one in sums:
-            buffers.add_to_sum(self._comm, one)
+        with self._account.span("reduce_transfer_seconds"):
+            for one in sums:
+                buffers.add_to_sum(self._comm, one)
+        self._account.count("bytes_sent", sum(buffers.sum_bytes(one.size) for one in sums))

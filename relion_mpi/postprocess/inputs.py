@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,56 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from relion_mpi.postprocess.options import PostprocessOptions
+
 log = logging.getLogger(__name__)
 
 _MASK_SLACK = 1e-6
 _MTF_LABELS = ("rlnResolutionInversePixel", "rlnMtfValue")
+
+
+@dataclass(frozen=True, slots=True)
+class HalfMaps:
+    """Two half-maps as they were read.
+
+    Attributes
+    ----------
+    names : files
+    volumes : two float32 (n, n, n); the list is emptied as the maps are used up
+    box_size, pixel_size_angst : grid
+    """
+
+    names: tuple[Path, Path]
+    volumes: list[NDArray[np.float32]]
+    box_size: int
+    pixel_size_angst: float
+
+
+def read_halves(options: PostprocessOptions) -> HalfMaps:
+    """Read both half-maps.
+
+    Parameters
+    ----------
+    options
+        Their names and pixel size.
+
+    Returns
+    -------
+    HalfMaps
+
+    Raises
+    ------
+    InputError
+        They cannot be read, are no even cubes, or do not fit each other.
+    """
+    names = (options.i, options.i2 or other_half(options.i))
+    log.info("== Reading input half-reconstructions:")
+    for number, name in enumerate(names, 1):
+        log.info("  + half%d-map:                     %s", number, name)
+    first, of_header = read_even_cube(names[0])
+    pixel_size = chosen_pixel_size(names[0], options.angpix, of_header)
+    second = read_like(names[1], names[0], first.shape[0])
+    return HalfMaps(names, [first, second], first.shape[0], pixel_size)
 
 
 def other_half(path: Path) -> Path:

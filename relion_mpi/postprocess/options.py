@@ -10,6 +10,7 @@ from relion_mpi.core.options import option
 _MASK = "Mask"
 _SHARPEN = "Sharpening and filter"
 _RANDOM = "Phase randomisation"
+_LOCAL = "Local resolution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,30 @@ class PostprocessOptions:
     random_seed: int = option(
         0, help="of the random phases; negative means another one each time", group=_RANDOM
     )
+    locres: bool = option(
+        False, help="find the resolution all over the map, and filter the map by it, instead",
+        group=_LOCAL,
+    )  # fmt: skip
+    locres_sampling: float = option(
+        25.0, help="distance of windows", unit="angst", minimum=0.0, group=_LOCAL
+    )
+    locres_maskrad: float = option(
+        -1.0, help="radius of windows; not above 0 means half of --locres_sampling", unit="angst",
+        group=_LOCAL,
+    )  # fmt: skip
+    locres_edgwidth: float = option(
+        -1.0, help="width of their soft edge; below 0 means --locres_sampling", unit="angst",
+        group=_LOCAL,
+    )  # fmt: skip
+    locres_randomize_at: float = option(
+        25.0, help="randomise phases from this resolution", unit="angst", minimum=1e-3,
+        group=_LOCAL,
+    )  # fmt: skip
+    locres_minres: float = option(
+        50.0, help="lowest resolution to tell", unit="angst", minimum=1e-3, group=_LOCAL
+    )
+    j: int = option(0, help="threads that measure windows; 0 means one a core", unit="threads",
+                    minimum=0, group=_LOCAL)  # fmt: skip
     verb: int = option(1, help="taken and ignored", hidden=True)
     pipeline_control: Path | None = option(
         None, help="folder for the files by which RELION's interface follows a job"
@@ -85,8 +110,8 @@ class PostprocessOptions:
 class FscOptions:
     """Options of the FSC of two maps."""
 
-    a: Path = option(help="map")
-    b: Path = option(help="map on the same grid")
+    a: Path = option(help="map, or atomic model (mmCIF or PDB) in the frame of the other")
+    b: Path = option(help="map on the same grid, or such a model if the other is a map")
     o: Path = option(Path("fsc"), help="root of the output files: .star, .csv, .xml and .png")
     mask: Path | None = option(None, help="map to multiply both maps by")
     angpix: float = option(

@@ -30,7 +30,19 @@ def beside(root: Path, end: str) -> Path:
 
 
 @contextmanager
-def _told(root: Path) -> Iterator[None]:
+def told(root: Path) -> Iterator[None]:
+    """Turn failures to write into what the user can do about them.
+
+    Parameters
+    ----------
+    root
+        What was given as --o.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written.
+    """
     try:
         yield
     except OSError as error:
@@ -53,7 +65,7 @@ def prepare_folder(root: Path) -> None:
     InputError
         It cannot be made.
     """
-    with _told(root):
+    with told(root):
         root.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -80,7 +92,7 @@ def write_volume(
     InputError
         A file cannot be written.
     """
-    with _told(root):
+    with told(root):
         write_map(beside(root, ".mrc"), volume, pixel_size_angst)
         log.info("  + Processed map:                 %s", beside(root, ".mrc"))
         if mask is not None:
@@ -113,7 +125,7 @@ def write_findings(root: Path, found: Findings) -> None:
         "masked": None if masked is None else masked.masked,
         "masked, random phases": None if masked is None else masked.randomised,
     }
-    with _told(root):
+    with told(root):
         star = beside(root, ".star")
         tables.write_tables(star, _general(found), fsc, tables.guinier_table(found.guinier))
         name = "masked-corrected FSC" if masked is not None else "unmasked FSC"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,20 +22,11 @@ from relion_mpi.postprocess.curves import (
     volume_of,
 )
 from relion_mpi.postprocess.findings import Findings
-from relion_mpi.postprocess.inputs import (
-    chosen_pixel_size,
-    other_half,
-    read_even_cube,
-    read_like,
-    read_mask,
-    read_mtf,
-)
+from relion_mpi.postprocess.inputs import HalfMaps, read_even_cube, read_halves, read_mask, read_mtf
 from relion_mpi.postprocess.outputs import prepare_folder, write_findings, write_volume
 from relion_mpi.postprocess.sharpening import lowpass_factor, sharpen
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from relion_mpi.postprocess.options import PostprocessOptions
@@ -44,16 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HIGH_RANDOM_FSC = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class _Halves:
-    """Two half-maps as they were read; the lists are emptied as the maps are used up."""
-
-    names: tuple[Path, Path]
-    volumes: list[NDArray[np.float32]]
-    box_size: int
-    pixel_size_angst: float
 
 
 def postprocess(options: PostprocessOptions) -> Findings:
@@ -78,7 +58,7 @@ def postprocess(options: PostprocessOptions) -> Findings:
     RELION Postprocessing::run.
     """
     _check(options)
-    halves = _read(options)
+    halves = read_halves(options)
     curve = None if options.mtf is None else read_mtf(options.mtf)
     mask = None
     if options.mask is not None:
@@ -128,19 +108,8 @@ def _check(options: PostprocessOptions) -> None:
         raise InputError(f"--o {options.o}: expected the root of file names; add one")
 
 
-def _read(options: PostprocessOptions) -> _Halves:
-    names = (options.i, options.i2 or other_half(options.i))
-    log.info("== Reading input half-reconstructions:")
-    for number, name in enumerate(names, 1):
-        log.info("  + half%d-map:                     %s", number, name)
-    first, of_header = read_even_cube(names[0])
-    pixel_size = chosen_pixel_size(names[0], options.angpix, of_header)
-    second = read_like(names[1], names[0], first.shape[0])
-    return _Halves(names, [first, second], first.shape[0], pixel_size)
-
-
 def _first_random_shell(
-    unmasked: NDArray[np.float64], halves: _Halves, options: PostprocessOptions
+    unmasked: NDArray[np.float64], halves: HalfMaps, options: PostprocessOptions
 ) -> int:
     """Find the shell from which phases are to be random."""
     if options.randomize_at > 0:
@@ -162,7 +131,7 @@ def _first_random_shell(
 
 
 def _masked_curves(
-    halves: _Halves,
+    halves: HalfMaps,
     transforms: list[NDArray[np.complex64]],
     mask: NDArray[np.float32],
     unmasked: NDArray[np.float64],
@@ -189,7 +158,7 @@ def _masked_curves(
 def _decide(
     unmasked: NDArray[np.float64],
     masked: MaskedCurves | None,
-    halves: _Halves,
+    halves: HalfMaps,
     options: PostprocessOptions,
 ) -> tuple[NDArray[np.float64], float]:
     """Choose the curve that counts, and read its resolution."""
@@ -215,7 +184,7 @@ def _decide(
 
 
 def _lowpass(
-    halves: _Halves, resolution: float, options: PostprocessOptions
+    halves: HalfMaps, resolution: float, options: PostprocessOptions
 ) -> NDArray[np.float64] | None:
     if options.low_pass == 0:
         return None
@@ -242,7 +211,7 @@ def _factor_of_mask(mask: NDArray[np.float32] | None, pixel_size_angst: float) -
 
 def _write_halves(
     options: PostprocessOptions,
-    halves: _Halves,
+    halves: HalfMaps,
     factor: NDArray[np.float64],
     mask: NDArray[np.float32] | None,
 ) -> None:

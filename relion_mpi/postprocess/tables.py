@@ -152,9 +152,14 @@ def write_xml(path: Path, title: str, fsc: NDArray[np.float64], box_angst: float
     fsc : float64 (n_shell,)
     box_angst
         Side of the box, Angstrom.
+
+    Source
+    ------
+    The EMDB's emdb_fsc.xsd; RELION writes the same elements.
     """
     x = np.arange(fsc.size) / box_angst
-    x[0] = 1.0 / WORST_RESOLUTION_ANGST
+    # Not 0, and still ascending in boxes of more than 999 A.
+    x[0] = min(1.0 / WORST_RESOLUTION_ANGST, 0.5 * x[1])
     lines = [
         f'<fsc title="{title}" xaxis="Resolution (A-1)" yaxis="Correlation Coefficient">',
         *(

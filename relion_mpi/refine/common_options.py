@@ -141,6 +141,21 @@ class CommonOptions:
         False, help="Keep particle images in memory in half precision",
         negate="--no-preread_half", group=RUN,
     )  # fmt: skip
+    scratch_dir: Path | None = option(
+        None, help="Copy the images that do not fit in memory to this folder of each node's own "
+        "disk, and read them there", group=RUN,
+    )  # fmt: skip
+    keep_free_scratch: float = option(
+        10.0, help="Room to leave free on the scratch disk", unit="GB", minimum=0, group=RUN
+    )
+    reuse_scratch: bool = option(
+        False, help="Use the images that an earlier job has left there with --keep_scratch",
+        negate="--no-reuse_scratch", group=RUN,
+    )  # fmt: skip
+    keep_scratch: bool = option(
+        False, help="Copy all images, and leave them there for later jobs",
+        negate="--no-keep_scratch", group=RUN,
+    )  # fmt: skip
     checkpoint_minutes: float = option(
         10.0, help="Within a long iteration, save what was done every so often for --continue; 0 "
         "only when the run is asked to end", minimum=0, group=RUN,

@@ -7,11 +7,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from relion_mpi.core.memory import image_cache_bytes
 from relion_mpi.dataset.image_cache import make_layout
 from relion_mpi.refine.class_options import ClassOptions
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.host_memory import FINEST_ORDER, HostJob, host_need
-from relion_mpi.refine.memory import image_cache_bytes
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.worker import LANES
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.core.memory import available_bytes, capacity_bytes, used_bytes
 from relion_mpi.parallel import roll_call
 from relion_mpi.parallel.comm import gather_on_node
 from relion_mpi.refine.gpu_fit import LARGEST_BOX, SMALLEST_BOX, with_box
 from relion_mpi.refine.host_memory import GIB, HostJob, HostNeed, host_need, peak
-from relion_mpi.refine.memory import available_bytes, capacity_bytes, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relion_mpi.backend.gpu import device
 from relion_mpi.backend.limits import Limits
 from relion_mpi.core.errors import InputError
+from relion_mpi.core.memory import capacity_bytes
 from relion_mpi.dataset.particles import read_particles
 from relion_mpi.refine.batch_size import batch_size_for
 from relion_mpi.refine.gpu_fit import GpuFit, largest_box, refusal, try_to_fit
@@ -18,7 +19,6 @@ from relion_mpi.refine.host_job import on_backend, threads_of
 from relion_mpi.refine.host_memory import HostJob, HostNeed, host_need
 from relion_mpi.refine.host_report import MARGIN, NodeRoom
 from relion_mpi.refine.host_report import refusal as host_refusal
-from relion_mpi.refine.memory import capacity_bytes
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_time import plan_time
 

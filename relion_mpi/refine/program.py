@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.core.memory import image_cache_bytes, used_bytes
 from relion_mpi.dataset.image_cache import CacheLayout, make_layout
 from relion_mpi.parallel import abort, roll_call
 from relion_mpi.parallel.comm import node
-from relion_mpi.parallel.inline import InlineCrew
-from relion_mpi.parallel.mpi_crew import MPICrew
+from relion_mpi.parallel.crews import led
 from relion_mpi.parallel.shared_memory import NodeMemory, share_on_node
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
-from relion_mpi.parallel.worker_loop import serve
 from relion_mpi.refine.continuing import words_to_go_on
 from relion_mpi.refine.ending import EndAsked, Ending
 from relion_mpi.refine.gpu_report import say_used
@@ -28,11 +27,11 @@ from relion_mpi.refine.host_job import host_job
 from relion_mpi.refine.host_memory import FILE_BYTES, as_far_as
 from relion_mpi.refine.host_report import NodeRoom, check_host, nodes, say_host_used
 from relion_mpi.refine.lock import OutputLock
-from relion_mpi.refine.memory import image_cache_bytes, used_bytes
 from relion_mpi.refine.outputs.writer import OutputWriter
 from relion_mpi.refine.pipeline_control import JobEnded
 from relion_mpi.refine.plan_time import Course, course_of, say_time
 from relion_mpi.refine.refinement import Refinement
+from relion_mpi.refine.scratch import images_on_scratch
 from relion_mpi.refine.start import Start, make_start
 from relion_mpi.refine.worker import LANES, RefineWorker
 
@@ -106,18 +105,20 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
     with (
         _image_memory(options, ranks, terms) as memory,
         lock or contextlib.nullcontext(),
+        images_on_scratch(
+            options, ranks, start, (terms.layout, memory), ending.asked
+        ) as scratch,
         contextlib.ExitStack() as stack,
     ):
-        reached, worker = (0, 0), RefineWorker(terms.layout, memory)
+        reached, worker = (0, 0), RefineWorker(terms.layout, memory, scratch)
         stack.callback(worker.close)
         n_lanes = LANES["cpu" if options.gpu is None else "gpu"]
-        if start is None:
-            assert ranks.comm is not None
-            serve(ranks.comm, worker, n_lanes)
-        elif ranks.comm is None or ranks.size == 1:
-            reached = _master(start, InlineCrew(worker, n_lanes), ending)
-        else:
-            reached = _master(start, MPICrew(ranks.comm, n_lanes), ending)
+
+        def lead(crew: Crew) -> tuple[int, int]:
+            assert start is not None
+            return _master(start, crew, ending)
+
+        reached = led(ranks, worker, n_lanes, lead) or reached
         used = roll_call.gather(ranks, worker.memory_used())
         if start is not None and start.gpu is not None:
             say_used(start.gpu, used)

@@ -73,7 +73,8 @@ class IterationRecord:
     command_line : for the header
     joined_map : map of all data, last iteration only
     unfiltered : unregularised half-maps, where made
-    timings : seconds per stage
+    timings : seconds per stage on rank 0
+    ranks : seconds, bytes and counts by rank, see `relion_mpi.refine.rank_times.FIELDS`
     run : what a continuation needs besides; None for no state file
     last_iteration : number of the last iteration, in the final files
     """
@@ -91,5 +92,6 @@ class IterationRecord:
     joined_map: NDArray[np.float64] | None = None
     unfiltered: tuple[NDArray[np.float64], ...] | None = None
     timings: Mapping[str, Any] | None = None
+    ranks: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     run: RunState | None = None
     last_iteration: int = 0

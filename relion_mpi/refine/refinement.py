@@ -25,6 +25,7 @@ from relion_mpi.refine.outputs.names import OutputNames
 from relion_mpi.refine.partial import Partial, describe_work
 from relion_mpi.refine.planning import make_plan, orientation_grid
 from relion_mpi.refine.programme import programme_of
+from relion_mpi.refine.rank_times import rank_times, remarks
 from relion_mpi.refine.record import IterationRecord, RunState
 from relion_mpi.refine.reduction import sum_shapes, unpacked_sums
 from relion_mpi.refine.saving import Saving, saved_within
@@ -91,6 +92,8 @@ class Refinement:
         self._allowance = start.limits, start.predicted_bytes, start.mstep_bytes
         self.watch = Stopwatch()
         self.table = IterationTable()
+        self._ranks: dict[int, dict[str, float]] = {}
+        self._seconds = 0.0
         self._random = np.random.default_rng([self.options.random_seed, 1])
         self._work = describe_work(self.batches, self.options.precision)
         self._partial: Partial | None = None
@@ -124,6 +127,7 @@ class Refinement:
             if isinstance(self.options, Class2DOptions) and not self.options.has_references:
                 self._make_first_averages()
             start_spectra(self.model, self.schedule, self.options)
+            self._ranks = rank_times(self.crew.accounts(), {})
             self._submit(self.iteration, self._orientations())
         while self.iteration < self.options.last_iteration:
             if self.stop():
@@ -198,8 +202,10 @@ class Refinement:
             statistics, volumes = unpacked_sums(
                 step.collect(sum_shapes(*sizes), more_follow=False), *sizes
             )
+        accounts = self.crew.accounts()
         with self.watch.span("M-step"):
             maximised = self.programme.maximise(volumes, statistics, model, stage)
+        self._ranks = rank_times(accounts, self._timings, self.watch.as_dict()["M-step"])
         self._conclude(maximised, statistics, orientations, stage, began)
 
     def _orientations(self) -> OrientationGrid:
@@ -308,12 +314,15 @@ class Refinement:
         else:
             schedule.note_resolution(model.current_resolution, model.current_resolution)
         if stage.reported:
+            self._seconds = time.perf_counter() - began
             with self.watch.span("write"):
                 self._submit(None if stage.last else self.iteration, orientations, maximised)
         self.watch.add("total", time.perf_counter() - began)
         self.table.line(
             self.iteration, model, schedule, statistics, self.watch.as_dict(), self._timings
         )
+        for sentence in remarks(self._ranks):
+            log.info("     %s", sentence)
 
     def _submit(
         self,
@@ -335,7 +344,8 @@ class Refinement:
             command_line=self.command_line,
             joined_map=maximised.joined[0] if maximised and maximised.joined else None,
             unfiltered=maximised.unfiltered if maximised else None,
-            timings=self.watch.as_dict(),
+            timings=self.watch.as_dict() | {"total": self._seconds},
+            ranks=self._ranks,
             run=self._run_state(),
             last_iteration=self.iteration,
         )

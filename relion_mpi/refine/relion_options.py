@@ -34,7 +34,6 @@ _PRINTS = "it prints and ends: ask relion_refine for it"
 _BATCHES = "batches are chosen from the data; see --batch"
 _MPI = "sums always travel by MPI"
 _DISC = "every rank reads its own particles, ahead of its work; see --preread_images"
-_SCRATCH = "particles are read where they are, and kept in memory as far as they fit"
 
 
 def _in(fate: Fate, note: str, *commands: str) -> dict[str, Case]:
@@ -199,6 +198,13 @@ _HONOURED = (
         "Keep particle images in memory, one copy a node; on without it too, as far as they fit; "
         "--no-preread_images turns it off",
     ),
+    Row(
+        "--scratch_dir", Fate.HONOURED, None,
+        "Copies what does not fit in memory, and all with --no-preread_images or --keep_scratch",
+    ),
+    Row("--keep_free_scratch", Fate.HONOURED, 10.0),
+    Row("--reuse_scratch", Fate.HONOURED, False),
+    Row("--keep_scratch", Fate.HONOURED, False),
     Row("--pipeline_control", Fate.HONOURED, None),
 )  # fmt: skip
 
@@ -217,10 +223,6 @@ _NO_EFFECT = (
     Row("--dont_combine_weights_via_disc", Fate.NO_EFFECT, False, _MPI),
     Row("--no_parallel_disc_io", Fate.NO_EFFECT, False, _DISC),
     Row("--onthefly_shifts", Fate.NO_EFFECT, False, "shifts are always made as they are needed"),
-    Row("--scratch_dir", Fate.NO_EFFECT, "", _SCRATCH),
-    Row("--keep_free_scratch", Fate.NO_EFFECT, "10", _SCRATCH),
-    Row("--reuse_scratch", Fate.NO_EFFECT, False, _SCRATCH),
-    Row("--keep_scratch", Fate.NO_EFFECT, False, _SCRATCH),
     Row("--cpu", Fate.NO_EFFECT, False, "without --gpu the CPU is used"),
     Row(
         "--trust_ref_size", Fate.NO_EFFECT, False,

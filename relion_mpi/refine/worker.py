@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relion_mpi.backend import select_backend
+from relion_mpi.core.timing import Account
 from relion_mpi.dataset.image_cache import ImageCache, nothing_kept
 from relion_mpi.dataset.pixel_checks import check_pixels
 from relion_mpi.dataset.stacks import StackReader
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.gpu.pinning import PinnedMemory
     from relion_mpi.backend.protocol import Backend
     from relion_mpi.dataset.image_cache import CacheLayout
+    from relion_mpi.dataset.scratch_images import ScratchImages
     from relion_mpi.estep.plan import ParticleBatch
     from relion_mpi.estep.prepared import Prepared
     from relion_mpi.parallel.shared_memory import NodeMemory
@@ -67,16 +69,24 @@ class RefineWorker:
         Where images are kept in memory between iterations; None to read them every time.
     memory
         The memory for them; shared with the other workers of this node.
+    scratch
+        Which images have a copy on this node's scratch disk.
     """
 
     def __init__(
-        self, layout: CacheLayout | None = None, memory: NodeMemory | None = None
+        self,
+        layout: CacheLayout | None = None,
+        memory: NodeMemory | None = None,
+        scratch: ScratchImages | None = None,
     ) -> None:
+        self._scratch = scratch
         self._layout, self._memory = layout or nothing_kept(), memory or no_memory()
         self._pins: PinnedMemory | None = None
         self._setup: Setup | None = None
         self._backend: Backend | None = None
         self._images: ImageCache | None = None
+        self._reader: StackReader | None = None
+        self._account = Account()
         self._references: list[Any] = []
         self._expectation: Expectation | None = None
         self._sums: list[HalfSums] = []
@@ -132,8 +142,9 @@ class RefineWorker:
     def _cache(self, setup: Setup) -> ImageCache:
         """Make the reader of images; for a GPU what it keeps is page-locked."""
         assert self._backend is not None
-        n_threads = READING_THREADS[setup.backend]
-        reader = StackReader(setup.stacks, self._backend.host_buffer, n_threads)
+        self._reader = StackReader(
+            setup.stacks, self._backend.host_buffer, READING_THREADS[setup.backend], self._scratch
+        )
         pin = None
         if setup.backend == "gpu":
             from relion_mpi.backend.gpu.pinning import PinnedMemory
@@ -141,7 +152,9 @@ class RefineWorker:
             self._pins = PinnedMemory()
             pin = self._pins.pin
         memory = self._memory
-        return ImageCache(self._layout, memory.data, memory.flags, reader, pin, memory.claim)
+        return ImageCache(
+            self._layout, memory.data, memory.flags, self._reader, pin, memory.claim
+        )
 
     def close(self) -> None:
         """Let the images' memory go; no task may be under way."""
@@ -154,6 +167,13 @@ class RefineWorker:
         assert self._backend is not None
         self._sums, self._references, self._expectation = [], [], None
         self._backend.forget(room_bytes)
+
+    def counts(self) -> dict[str, float]:
+        """Return seconds of reading, bytes that were read, batches and particles that were done."""
+        found = self._account.take()
+        if self._reader is not None:
+            found |= self._reader.take_bytes()
+        return found
 
     def memory_used(self) -> int:
         """Return the most bytes of a GPU's memory that were held; 0 without one."""
@@ -198,7 +218,8 @@ class RefineWorker:
 
     def _read(self, batch: ParticleBatch) -> NDArray[np.floating[Any]]:
         assert self._images is not None
-        return self._images.read(batch.number, batch.stack_file, batch.image_index)
+        with self._account.span("read_seconds"):
+            return self._images.read(batch.number, batch.stack_file, batch.image_index)
 
     def work(self, task: Any, prepared: Any) -> Any:
         """Do a task."""
@@ -210,6 +231,8 @@ class RefineWorker:
             case ExpectationTask(batch):
                 assert self._expectation is not None
                 found = self._expectation.run(prepared.value, self._sums[batch.half])
+                self._account.count("batches")
+                self._account.count("particles", batch.n_img)
                 return BatchAnswer(prepared.flags, found)
             case AccuracyTask(batch, classes):
                 assert self._expectation is not None

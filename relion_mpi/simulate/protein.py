@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relion_mpi.simulate.scatterers import Scatterers, centred, replicated
+from relion_mpi.atoms.scatterers import Scatterers, centred, replicated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

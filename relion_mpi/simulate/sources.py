@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft, ndimage
 
+from relion_mpi.atoms.models import read_model
+from relion_mpi.atoms.scatterers import Scatterers, density, replicated
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.resample import resample
 from relion_mpi.fourier.shells import half_transform_radius
 from relion_mpi.geometry.symmetry import PointGroup, point_group
 from relion_mpi.io.mrc import read_map
-from relion_mpi.simulate.models import read_model
 from relion_mpi.simulate.protein import made_up_protein
-from relion_mpi.simulate.scatterers import Scatterers, density, replicated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,13 @@ from factories import options_page
 from relion_mpi.compare.options import CompareOptions
 from relion_mpi.core.options import declarations
 from relion_mpi.doctor.options import DoctorOptions
+from relion_mpi.extract.options import ExtractOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
 from relion_mpi.project.external import INPUTS
 from relion_mpi.project.job import SWITCH
+from relion_mpi.reconstruct.options import ReconstructOptions
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
 from relion_mpi.refine.initial_model_options import InitialModelOptions
@@ -28,6 +30,7 @@ from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.select.options import SelectOptions
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.star.options import StarOptions
+from relion_mpi.subtract.options import SubtractOptions
 from relion_mpi.validate.options import ValidateOptions
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,8 +39,11 @@ PAGES = READMES + sorted((ROOT / "docs").glob("*.md"))
 COMMANDS = {
     "Options of refine3d": RefineOptions,
     "Options of simulate": SimulateOptions,
+    "Options of extract": ExtractOptions,
     "Options of select": SelectOptions,
     "Options of star": StarOptions,
+    "Options of reconstruct": ReconstructOptions,
+    "Options of subtract": SubtractOptions,
     "Options of mask": MaskOptions,
     "Options of map": MapOptions,
     "Options of compare": CompareOptions,
@@ -50,6 +56,9 @@ COMMANDS = {
 # Where a command's table is, if not on the page of how to run.
 PAGE_OF = {
     "Options of star": "star.md",
+    "Options of reconstruct": "particles.md",
+    "Options of subtract": "particles.md",
+    "Options of extract": "extract.md",
     "Options of mask": "maps.md",
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",

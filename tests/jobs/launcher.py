@@ -22,7 +22,7 @@ needs_mpiexec = pytest.mark.skipif(
 )
 
 
-def mpiexec(n, *arguments):
+def mpiexec(n, *arguments, cwd=ROOT):
     """Start `n` ranks of this Python; more ranks than cores are fine."""
     program = str(MPIEXEC) if MPIEXEC.exists() else "mpiexec"
     environment = {
@@ -39,7 +39,7 @@ def mpiexec(n, *arguments):
         stdin=subprocess.DEVNULL,
         text=True,
         env=environment,
-        cwd=ROOT,
+        cwd=cwd,
     )
 
 

@@ -57,3 +57,6 @@ class SummingWorker:
 
     def sums(self):
         return [self.total.ravel(), self.count]
+
+    def counts(self):
+        return {"log_lines": len(self.log)}

@@ -247,3 +247,72 @@ def test_workers_share_the_cores():
         assert found == max(cores // (job.size - 1), 1)
     else:
         assert found == cores
+
+
+def test_accounts_tell_waiting_for_ranks_from_moving_bytes():
+    """The last rank is slow to pack its sums: the others wait, and hardly move bytes longer."""
+    job, n, slow = comm.world(), 100_000, comm.world().size - 1
+
+    class SlowToPack(SummingWorker):
+        def begin(self, message, arrays):
+            super().begin(message, arrays)
+            self.total = np.zeros(n, np.float32)
+
+        def sums(self):
+            time.sleep(0.5 if job.rank == slow else 0.0)
+            return super().sums()
+
+    def master(crew):
+        crew.begin({"scale": 1}, {"weights": np.zeros(1000)})
+        crew.accounts()
+        crew.begin({"scale": 1}, {"weights": np.zeros(1000)})
+        crew.run([], print)
+        crew.reduce([(n,), ()])
+        return crew.accounts(), crew.accounts()
+
+    found = on_crew(master, SlowToPack)
+    if not on_rank_0():
+        return
+    accounts, empty = found
+    assert set(accounts) == set(range(job.size))
+    assert accounts[slow]["reduce_pack_seconds"] > 0.5
+    if job.size == 1:
+        return
+    for rank, one in accounts.items():
+        assert one["reduce_wait_seconds"] > 0.4 or rank == slow
+        assert one["reduce_transfer_seconds"] < 0.4
+    assert accounts[slow]["reduce_wait_seconds"] < 0.4
+    for rank in range(1, job.size):
+        assert 8 * (n + 1) <= accounts[rank]["bytes_sent"] < 8 * (n + 1) + 2000
+        assert 8000 <= accounts[rank]["bytes_received"] < 8000 + 2000
+    received, sent = accounts[0]["bytes_received"], accounts[0]["bytes_sent"]
+    assert 8 * (n + 1) <= received < 8 * (n + 1) + 2000
+    assert 8000 <= sent < 8000 + 2000 * job.size
+    assert all(one.get("reduce_wait_seconds", 0) == 0 for one in empty.values())
+
+
+def test_bytes_of_tasks_and_results_are_counted_at_both_ends():
+    job = comm.world()
+
+    class Talkative(SummingWorker):
+        def prepare(self, task):
+            return None
+
+        def work(self, task, prepared):
+            return b"x" * 50_000
+
+    def master(crew):
+        crew.begin({"scale": 1}, {"weights": WEIGHTS})
+        crew.accounts()
+        crew.run([b"y" * 20_000] * 20, lambda *_: None)
+        return crew.accounts()
+
+    found = on_crew(master, Talkative)
+    if not on_rank_0() or job.size == 1:
+        return
+    workers = [found[rank] for rank in range(1, job.size)]
+    for there, here, size in (("bytes_received", "bytes_sent", 20_000),
+                              ("bytes_sent", "bytes_received", 50_000)):  # fmt: skip
+        total = sum(one[there] for one in workers)
+        assert 20 * size <= total < 20 * (size + 500) + 1000 * job.size
+        assert found[0][here] == total

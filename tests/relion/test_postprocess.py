@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -86,6 +87,18 @@ def test_everything_but_random_phases_agrees(both):
                 assert our_text == their_text
     maps = [read_map(name)[0] for name in (their_map, our_map)]
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-4 * maps[0].std())
+
+
+def test_the_curve_for_the_emdb_has_relion_s_elements(both):
+    both()
+    theirs, ours = (ElementTree.parse(f"{side}/postprocess_fsc.xml").getroot()
+                    for side in ("theirs", "ours"))  # fmt: skip
+    assert [one.tag for one in ours.iter()] == [one.tag for one in theirs.iter()]
+    assert set(ours.attrib) == set(theirs.attrib)
+    assert ours.attrib["xaxis"] == theirs.attrib["xaxis"]
+    assert ours.attrib["yaxis"] == theirs.attrib["yaxis"]
+    x = [[float(one.text) for one in root.iter("x")] for root in (ours, theirs)]
+    np.testing.assert_allclose(*x, rtol=1e-5)
 
 
 def test_the_corrected_curve_scatters_as_relion_s_with_its_seeds(both):

@@ -211,14 +211,13 @@ def prepare_images(
     n_img, box, _ = images.shape
     norm = 1.0 / box**2
     centred = recentred(images, recentre_pix, factor, dtype)
-    masked = np.empty_like(centred)
-    inside = soft_sphere(box, mask.radius_pix, mask.edge_pix, 2)
-    fill = np.zeros((1, 1, 1), dtype) if mask.fill is None else mask.fill.astype(dtype)
-    blend_outside(centred, inside, fill, mask.fill is not None, masked)
+    masked = _masked(centred, mask)
     threads = numba.get_num_threads()
     parts = []
     power = np.empty((n_img, geometry.n_shell))
-    for source, wants_power in ((masked, True), (centred, False)):
+    # A mask beyond the corners changes nothing: one transform is both.
+    sources = ((centred, True),) if masked is centred else ((masked, True), (centred, False))
+    for source, wants_power in sources:
         transforms = fft.rfft2(source, workers=threads)
         if wants_power:
             shell_power(transforms, geometry.power_shell, norm, power)
@@ -229,7 +228,19 @@ def prepare_images(
             out = _moved(out, remainder_pix, geometry)
         parts.append(_demodulated(out, optics.phase))
     reference_ctf, data_ctf, weight_ctf = _transfer(geometry, optics, n_img, dtype)
-    return Images(geometry, parts[0], parts[1], reference_ctf, data_ctf, weight_ctf, power)
+    return Images(geometry, parts[0], parts[-1], reference_ctf, data_ctf, weight_ctf, power)
+
+
+def _masked(images: NDArray[np.floating[Any]], mask: ImageMask) -> NDArray[np.floating[Any]]:
+    """Return masked images, or the images themselves where the mask leaves them as they are."""
+    inside = soft_sphere(images.shape[1], mask.radius_pix, mask.edge_pix, 2)
+    if inside.min() >= 1.0:
+        return images
+    masked = np.empty_like(images)
+    dtype, has_fill = images.dtype, mask.fill is not None
+    fill = np.zeros((1, 1, 1), dtype) if mask.fill is None else mask.fill.astype(dtype)
+    blend_outside(images, inside, fill, has_fill, masked)
+    return masked
 
 
 def _moved(

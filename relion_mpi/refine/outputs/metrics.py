@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from relion_mpi.refine.record import IterationRecord
 
 
-def append_metrics(path: Path, record: IterationRecord) -> None:
+def append_metrics(path: Path, record: IterationRecord, began: float | None = None) -> None:
     """Add the line of an iteration after those of the iterations before it.
 
     Lines of later ones are those of an earlier run, or of what is done again after --continue.
@@ -30,8 +31,16 @@ def append_metrics(path: Path, record: IterationRecord) -> None:
         File to add to.
     record
         Of the iteration.
+    began
+        When its first file was begun, by `time.perf_counter`: "write_seconds" of rank 0 are those
+        since then.
     """
-    line = json.dumps(_plain(metrics(record)), allow_nan=False)
+    found = metrics(record)
+    if began is not None and 0 in record.ranks:
+        found["ranks"] = found["ranks"] | {
+            0: {**record.ranks[0], "write_seconds": time.perf_counter() - began}
+        }
+    line = json.dumps(_plain(found), allow_nan=False)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [one for one in lines if _is_before(one, record.iteration)]
     with replacing(path) as temporary:
@@ -77,6 +86,7 @@ def metrics(record: IterationRecord) -> dict[str, Any]:
         "iterations_without_changes": schedule.iterations_without_changes,
         "has_converged": schedule.has_converged,
         "timings": record.timings or {},
+        "ranks": dict(record.ranks),
     }
 
 

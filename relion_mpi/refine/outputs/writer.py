@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -179,7 +180,7 @@ def _files(
     record: IterationRecord, names: OutputNames
 ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """Yield every file and what writes it, in order."""
-    model = record.model
+    model, began = record.model, time.perf_counter()
     yield names.data(), partial(write_star, blocks=record.tables)
     yield names.sampling(), partial(write_star, blocks=sampling_blocks(record))
     for path, volume in output_maps(record, names):
@@ -198,7 +199,7 @@ def _files(
         yield names.montage(), partial(_draw_classes, model=model)
     if record.run is not None and record.iteration is not None:
         yield names.state(), partial(write_state, record=record)
-    yield names.metrics(), partial(append_metrics, record=record)
+    yield names.metrics(), partial(append_metrics, record=record, began=began)
     comments = (
         f"RELION optimiser; version relion_mpi {__version__}",
         " ".join(record.command_line.split()),

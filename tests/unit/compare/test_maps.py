@@ -5,13 +5,13 @@ import pytest
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
+from relion_mpi.atoms.scatterers import density
 from relion_mpi.compare.align import Alignment, moved
 from relion_mpi.compare.maps import compare_maps
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.masks import soft_sphere
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.simulate.protein import made_up_protein
-from relion_mpi.simulate.scatterers import density
 
 BOX, PIXEL = 40, 5.0
 PROTEIN = made_up_protein(point_group("C1"))

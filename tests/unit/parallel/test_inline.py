@@ -27,6 +27,9 @@ class Counting:
     def sums(self):
         return [self.total]
 
+    def counts(self):
+        return {"images": 7}
+
 
 @pytest.fixture
 def crew():
@@ -64,3 +67,12 @@ def test_the_sum_is_a_copy(crew):
 def test_closing_twice_is_harmless(crew):
     crew.close()
     crew.close()
+
+
+def test_accounts_hold_what_the_worker_counts_and_begin_anew(crew):
+    crew.run([1], lambda index, result: None)
+    crew.reduce([(3,)])
+    (first,) = crew.accounts().values()
+    assert first["images"] == 7
+    assert set(first) == {"images", "begin_seconds", "reduce_pack_seconds"}
+    assert set(crew.accounts()[0]) == {"images"}

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from relion_mpi.atoms.scatterers import density
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.simulate.protein import made_up_protein
-from relion_mpi.simulate.scatterers import density
 
 
 @pytest.mark.parametrize("name", ["C1", "C4", "D2", "D7", "O", "I1"])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from relion_mpi.atoms.models import read_model
 from relion_mpi.core.errors import InputError
 from relion_mpi.geometry.symmetry import point_group
-from relion_mpi.simulate.models import read_model
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.simulate.sources import symmetrised, true_maps
 

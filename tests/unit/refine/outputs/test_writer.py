@@ -15,6 +15,7 @@ from relion_mpi.io.mrc import read_map
 from relion_mpi.io.star import read_star
 from relion_mpi.refine.outputs import writer
 from relion_mpi.refine.outputs.writer import OutputWriter, write_iteration
+from relion_mpi.refine.rank_times import FIELDS
 
 
 def endings(paths, record):
@@ -173,6 +174,16 @@ def test_metrics_grow_by_a_line_an_iteration(make_record):
     assert first["timings"] == {"expectation": 1.5}
     assert second["resolution_angst"] == 999.0
     assert second["log_likelihood"][1] is None
+
+
+def test_metrics_tell_of_every_rank_and_how_long_rank_0_wrote(make_record):
+    ranks = {0: dict.fromkeys(FIELDS, 0.0), 1: dict.fromkeys(FIELDS, 1.5)}
+    write_iteration(record := make_record(ranks=ranks))
+    (line,) = Path(f"{record.root}_metrics.jsonl").read_text().splitlines()
+    found = json.loads(line)["ranks"]
+    assert 0 < found["0"].pop("write_seconds") < 60
+    assert all(value == 0 for value in found["0"].values())
+    assert found["1"] == dict.fromkeys(FIELDS, 1.5)
 
 
 def test_metrics_of_a_new_run_replace_those_of_an_old_one(make_record):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from relion_mpi.simulate.scatterers import Scatterers, centred, density
+from relion_mpi.atoms.scatterers import Scatterers, centred, density
 
 SIGMA = 3.0
 

@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from relion_mpi.refine import memory
-from relion_mpi.refine.memory import (
+from relion_mpi.core import memory
+from relion_mpi.core.memory import (
     GIB,
     available_bytes,
     capacity_bytes,

@@ -13,6 +13,8 @@ from relion_mpi.fourier.shells import half_transform_radius
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from relion_mpi.core.progress import Progress
+
 OVERSAMPLING = 2
 
 
@@ -80,7 +82,12 @@ def replicated(scatterers: Scatterers, operators: NDArray[np.float64]) -> Scatte
     return replace(scatterers, position_angst=position, weight=weight, kind=kind)
 
 
-def density(scatterers: Scatterers, box_size: int, pixel_size_angst: float) -> NDArray[np.float32]:
+def density(
+    scatterers: Scatterers,
+    box_size: int,
+    pixel_size_angst: float,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
     """Evaluate a cloud on a grid, band-limited to the grid's Nyquist sphere.
 
     Parameters
@@ -91,6 +98,8 @@ def density(scatterers: Scatterers, box_size: int, pixel_size_angst: float) -> N
         Side of the grid, even.
     pixel_size_angst
         Angstrom.
+    progress
+        Counts the kinds that are done.
 
     Returns
     -------
@@ -106,7 +115,6 @@ def density(scatterers: Scatterers, box_size: int, pixel_size_angst: float) -> N
     fine = OVERSAMPLING * box_size
     half = box_size // 2
     index = np.arange(-half, half) % fine
-    crop = np.ix_(index, index, np.arange(half + 1))
     positions = scatterers.position_angst[:, ::-1] * (OVERSAMPLING / pixel_size_angst)
     s2 = (half_transform_radius(box_size, 3) / (box_size * pixel_size_angst)) ** 2
     s2 = fft.fftshift(s2, axes=(0, 1))
@@ -118,7 +126,9 @@ def density(scatterers: Scatterers, box_size: int, pixel_size_angst: float) -> N
         form = np.zeros_like(s2)
         for a, b in zip(scatterers.amplitude[kind], scatterers.width_angst2[kind], strict=True):
             form += a * np.exp(-0.25 * b * s2)
-        total += fft.rfftn(grid, workers=-1)[crop] * form
+        total += _low_frequencies(grid, index) * form
+        if progress is not None:
+            progress.update()
     roll_off = np.sinc(np.arange(-half, half) / fine) ** 4
     total /= roll_off[:, None, None] * roll_off[None, :, None]
     total /= np.sinc(np.arange(half + 1) / fine) ** 4
@@ -126,6 +136,17 @@ def density(scatterers: Scatterers, box_size: int, pixel_size_angst: float) -> N
     total = fft.ifftshift(total, axes=(0, 1))
     volume = fft.fftshift(fft.irfftn(total, s=(box_size,) * 3, workers=-1))
     return np.asarray(volume, np.float32)
+
+
+def _low_frequencies(
+    grid: NDArray[np.float32], index: NDArray[np.int64]
+) -> NDArray[np.complex64]:
+    """Transform a grid, cropped after each axis, as only low frequencies are asked for."""
+    transform = fft.rfft(grid, axis=2, workers=-1)[..., : index.size // 2 + 1]
+    for axis in (1, 0):
+        transform = np.take(fft.fft(transform, axis=axis, workers=-1), index, axis)
+    low: NDArray[np.complex64] = transform
+    return low
 
 
 def spread(

@@ -1,0 +1,1 @@
+"""Atomic models and their density."""

@@ -1,0 +1,1 @@
+"""Maps from particles whose poses are known."""

@@ -1,0 +1,1 @@
+"""Particles less the projections of a part of their map."""
