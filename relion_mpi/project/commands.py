@@ -59,6 +59,12 @@ COMMANDS = {
         (r"", "particles"), (r"_split\d+\.star", "particles"),
     ), "particles.star"),
     "mask": Command("MaskCreate", (("i", "map"),), ((r"", "mask"),), "mask.mrc"),
+    "reconstruct": Command(
+        "External", (("i", "particles"),), ((r"", "map"),), "reconstruction.mrc"
+    ),
+    "subtract": Command("Subtract", (("i", "optimiser"), ("mask", "mask")), (
+        (r"particles_subtracted\.star", "particles"),
+    ), ""),
     "map": Command("External", (("i", "map"),), ((r"", "map"),), "map.mrc"),
     "simulate": Command("External", (("map", "map"),), (
         (r"particles\.star", "particles"), (r"reference\.mrc", "map"),
