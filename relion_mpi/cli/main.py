@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import relion_mpi
 from relion_mpi.core.errors import InputError
 from relion_mpi.core.log import setup_logging, silence
 from relion_mpi.core.option_parser import OptionParser
-from relion_mpi.core.options import add_to_parser, from_namespace
+from relion_mpi.core.options import add_to_parser, declarations, from_namespace
 from relion_mpi.parallel import abort, comm
+from relion_mpi.project.external import own_words
+from relion_mpi.project.job import SWITCH, job_of
+from relion_mpi.project.place import place_of
 from relion_mpi.refine import pipeline_control
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ COMMANDS = {
     "initialmodel": "relion_mpi.cli.initialmodel",
     "extract": "relion_mpi.cli.extract",
     "select": "relion_mpi.cli.select",
+    "star": "relion_mpi.cli.star",
     "reconstruct": "relion_mpi.cli.reconstruct",
     "subtract": "relion_mpi.cli.subtract",
     "mask": "relion_mpi.cli.mask",
@@ -95,10 +100,16 @@ def _on_all_ranks(command: str, words: list[str]) -> int:
             ranks = comm.world()
         abort.install(ranks)
         setup_logging(ranks.rank)
+        in_project = SWITCH not in words
+        words = [word for word in words if word != SWITCH]
         folder = pipeline_control.folder_in(words)
+        if folder is None and in_project:
+            folder = _folder_of_job(words)
         if ranks.rank == 0:
             pipeline_control.clear(folder)
-        return pipeline_control.signed(folder, ranks.rank, lambda: _run(ranks, command, words))
+        return pipeline_control.signed(
+            folder, ranks.rank, lambda: _run(ranks, command, words, folder, in_project)
+        )
     except abort.AgreedStop:
         raise
     except BrokenPipeError:
@@ -112,7 +123,19 @@ def _on_all_ranks(command: str, words: list[str]) -> int:
         return abort.fail(ranks, error)
 
 
-def _run(ranks: World, command: str, words: list[str]) -> int:
+def _folder_of_job(words: list[str]) -> Path | None:
+    """Find the folder of a job that RELION's interface has started without --pipeline_control.
+
+    It is looked for in the words, for the end of a line that cannot be read must be told too.
+    """
+    given = pipeline_control.value_of("--o", words)
+    place = None if given is None else place_of(Path(given), Path.cwd())
+    return place.folder if place is not None and place.folder.is_dir() else None
+
+
+def _run(
+    ranks: World, command: str, words: list[str], folder: Path | None, in_project: bool
+) -> int:
     module = None
     options = None
     mistake = None
@@ -120,6 +143,8 @@ def _run(ranks: World, command: str, words: list[str]) -> int:
         # Every rank reads the same words, so all find the same mistake and one of them tells.
         parser = _parser(command)
         module = importlib.import_module(COMMANDS[command])
+        flags = {said.flag for said in declarations(module.Options).values()}
+        words = own_words(command, words, flags)
         # A command may allow words without flags; it says which flags they stand for.
         spelt = getattr(module, "spelt", list)
         options = from_namespace(module.Options, parser.read(spelt(words)))
@@ -127,7 +152,31 @@ def _run(ranks: World, command: str, words: list[str]) -> int:
         mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
     assert module is not None
-    return int(module.run(options))
+    if not in_project:
+        return int(module.run(options))
+    return _in_project(ranks, command, words, module, options, folder)
+
+
+def _in_project(
+    ranks: World, command: str, words: list[str], module: Any, options: Any, folder: Path | None
+) -> int:
+    """Run, and tell the RELION project that the output lies in, if it does in one."""
+    job = job_of(command, options, words, Path.cwd())
+    if job is None:
+        return int(module.run(options))
+    if getattr(options, "pipeline_control", job) is None:
+        # Where to look for the interface's request to end.
+        options = dataclasses.replace(options, pipeline_control=job.place.folder)
+    if ranks.rank != 0:
+        return int(module.run(options))
+
+    def run() -> int:
+        return job.carried_out(lambda: int(module.run(options)))
+
+    if folder is not None:
+        return run()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    return pipeline_control.signed(job.place.folder, ranks.rank, run)
 
 
 def _parser(command: str) -> OptionParser:
@@ -146,7 +195,11 @@ def _overview() -> str:
     ]
     lines += ["", "commands:"]
     lines += [f"  {name:<14}{_summary(module)}" for name, module in COMMANDS.items()]
-    lines += ["", "relion-mpi COMMAND --help shows a command's options; --version the version.", ""]
+    lines += ["", "relion-mpi COMMAND --help shows a command's options; --version the version."]
+    lines += [
+        f"Outputs in TYPE/jobNNN of a RELION project are told to it ({SWITCH} to leave it alone).",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -16,13 +16,13 @@ from relion_mpi.geometry.euler import directions
 Float64Array = NDArray[np.float64]
 Axis = tuple[float, float, float]
 
-_PHI = (1.0 + math.sqrt(5.0)) / 2.0
+PHI = (1.0 + math.sqrt(5.0)) / 2.0
 # Rotation about y (degrees) that takes the axes of I2 to those of each icosahedral setting.
 _ICOSAHEDRAL_TURN_DEG = {
     "I1": -90.0,
     "I2": 0.0,
-    "I3": -math.degrees(math.atan(1.0 / _PHI)),
-    "I4": math.degrees(math.atan(1.0 / _PHI)),
+    "I3": -math.degrees(math.atan(1.0 / PHI)),
+    "I4": math.degrees(math.atan(1.0 / PHI)),
 }
 _SUPPORTED = "C1, C2, ..., D1, D2, ..., T, O, I (= I2), I1, I2, I3, I4"
 # RELION's bounding planes are written with six digits, and its tests are inclusive.
@@ -136,12 +136,19 @@ def _generators(canonical: str) -> list[Float64Array]:
         return [axis_rotation(z_axis, 120.0), axis_rotation((0.0, math.sqrt(2.0), 1.0), 180.0)]
     if kind == "O":
         return [axis_rotation((1.0, 1.0, 1.0), 120.0), axis_rotation(z_axis, 90.0)]
-    turn = _icosahedral_turn(canonical)
-    five_fold = axis_rotation((1.0, 0.0, _PHI), 72.0)
+    turn = icosahedral_turn(canonical)
+    five_fold = axis_rotation((1.0, 0.0, PHI), 72.0)
     return [turn @ g @ turn.T for g in (axis_rotation(z_axis, 180.0), five_fold)]
 
 
-def _icosahedral_turn(canonical: str) -> Float64Array:
+def icosahedral_turn(canonical: str) -> Float64Array:
+    """Return the rotation, float64 (3, 3), from the axes of I2 to those of another setting.
+
+    Parameters
+    ----------
+    canonical
+        I1, I2, I3 or I4.
+    """
     return axis_rotation((0.0, 1.0, 0.0), _ICOSAHEDRAL_TURN_DEG[canonical])
 
 
@@ -217,8 +224,8 @@ def _unit_planes(canonical: str) -> Float64Array:
     if canonical == "O":
         return np.array([[0.0, -1.0, 1.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]])
     if canonical == "I4":  # RELION uses another one of the 60 equivalent triangles in this setting
-        short, long = 1.0 / math.hypot(1.0, _PHI), _PHI / math.hypot(1.0, _PHI)
-        tilted = 0.5 * short / _PHI
+        short, long = 1.0 / math.hypot(1.0, PHI), PHI / math.hypot(1.0, PHI)
+        tilted = 0.5 * short / PHI
         return np.array([[-short, 0.0, -long], [tilted, -0.5, long], [tilted, 0.5, long]])
-    i2 = np.array([[0.0, 1.0, 0.0], [-0.5, -_PHI / 2, 0.5 / _PHI], [0.5, -_PHI / 2, 0.5 / _PHI]])
-    return i2 @ _icosahedral_turn(canonical).T
+    i2 = np.array([[0.0, 1.0, 0.0], [-0.5, -PHI / 2, 0.5 / PHI], [0.5, -PHI / 2, 0.5 / PHI]])
+    return i2 @ icosahedral_turn(canonical).T

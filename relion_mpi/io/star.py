@@ -68,7 +68,10 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, pl.DataFrame | ListBloc
 
 
 def write_star(
-    path: str | os.PathLike[str], blocks: Mapping[str, Block], comments: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    blocks: Mapping[str, Block],
+    comments: Sequence[str] = (),
+    version: int = 30001,
 ) -> None:
     """Write blocks in RELION's layout, whole or not at all.
 
@@ -81,6 +84,8 @@ def write_star(
         without underscore. Numbers are written in the fewest digits that read back the same.
     comments
         Lines for the head of the file, without `#`.
+    version
+        What RELION is told of the file: 30001, or 50001 for tables that only RELION 5 has.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def write_star(
     with replacing(path) as temporary, temporary.open("wb") as handle:
         handle.write("".join(f"# {comment}\n" for comment in comments).encode())
         for name, block in blocks.items():
-            handle.write(f"\n# version 30001\n\ndata_{name}\n\n".encode())
+            handle.write(f"\n# version {version}\n\ndata_{name}\n\n".encode())
             if isinstance(block, pl.DataFrame):
                 _write_loop(handle, block)
             else:

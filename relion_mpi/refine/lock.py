@@ -26,7 +26,7 @@ file systems may show times that are a minute old."""
 
 _TURN_SECONDS = 0.05
 # Not only the root: another job may write to the same folder, with a root that begins like ours.
-_OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|sampling|quarantine)\.star)"
+_OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|optimiser|sampling|quarantine)\.star)"
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 # How often Slurm has put the same job into its queue again.
 _RESTARTS = "SLURM_RESTART_COUNT"

@@ -45,12 +45,31 @@ def folder_in(words: Sequence[str]) -> Path | None:
     Path or None
         None where none is named.
     """
+    value = value_of(FLAG, words)
+    return None if value is None else Path(value)
+
+
+def value_of(flag: str, words: Sequence[str]) -> str | None:
+    """Find what follows a flag in a command line as it was typed.
+
+    Parameters
+    ----------
+    flag
+        With its dashes.
+    words
+        Words after the command.
+
+    Returns
+    -------
+    str or None
+        The last one; None where there is none.
+    """
     found = None
     for word, after in pairwise([*words, ""]):
-        flag, equals, value = word.partition("=")
-        if flag.replace("-", "_") == FLAG.replace("-", "_"):
+        name, equals, value = word.partition("=")
+        if name.replace("-", "_") == flag.replace("-", "_"):
             value = value if equals else after
-            found = Path(value) if value and not value.startswith("--") else found
+            found = value if value and not value.startswith("--") else found
     return found
 
 

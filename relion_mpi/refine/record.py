@@ -76,6 +76,7 @@ class IterationRecord:
     timings : seconds per stage on rank 0
     ranks : seconds, bytes and counts by rank, see `relion_mpi.refine.rank_times.FIELDS`
     run : what a continuation needs besides; None for no state file
+    last_iteration : number of the last iteration, in the final files
     """
 
     root: Path
@@ -93,3 +94,4 @@ class IterationRecord:
     timings: Mapping[str, Any] | None = None
     ranks: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     run: RunState | None = None
+    last_iteration: int = 0

@@ -347,6 +347,7 @@ class Refinement:
             timings=self.watch.as_dict() | {"total": self._seconds},
             ranks=self._ranks,
             run=self._run_state(),
+            last_iteration=self.iteration,
         )
         self.writer.submit(record)
         if iteration is not None:

@@ -20,6 +20,8 @@ from relion_mpi.extract.options import ExtractOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
+from relion_mpi.project.external import INPUTS
+from relion_mpi.project.job import SWITCH
 from relion_mpi.reconstruct.options import ReconstructOptions
 from relion_mpi.refine.class2d_options import Class2DOptions
 from relion_mpi.refine.class3d_options import Class3DOptions
@@ -29,6 +31,7 @@ from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
 from relion_mpi.select.options import SelectOptions
 from relion_mpi.simulate.options import SimulateOptions
+from relion_mpi.star.options import StarOptions
 from relion_mpi.subtract.options import SubtractOptions
 from relion_mpi.validate.options import ValidateOptions
 
@@ -40,6 +43,7 @@ COMMANDS = {
     "Options of simulate": SimulateOptions,
     "Options of extract": ExtractOptions,
     "Options of select": SelectOptions,
+    "Options of star": StarOptions,
     "Options of reconstruct": ReconstructOptions,
     "Options of subtract": SubtractOptions,
     "Options of mask": MaskOptions,
@@ -55,6 +59,7 @@ COMMANDS = {
 }
 # Where a command's table is, if not on the page of how to run.
 PAGE_OF = {
+    "Options of star": "star.md",
     "Options of reconstruct": "particles.md",
     "Options of subtract": "particles.md",
     "Options of extract": "extract.md",
@@ -70,6 +75,7 @@ FOREIGN = {
     "--account": "sbatch",
     "--array": "sbatch",
     "--bind-to": "mpirun",
+    "--compare": "relion_star_handler",
     "--cpus-per-task": "sbatch",
     "--distribution": "srun",
     "--force-reinstall": "pip",
@@ -95,7 +101,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 def all_flags():
-    flags = {"--help", "--version"} | set(ROWS)
+    flags = {"--help", "--version", SWITCH} | set(ROWS) | set(INPUTS)
     for options in [*COMMANDS.values(), Class2DOptions, Class3DOptions]:
         for said in declarations(options).values():
             flags |= {said.flag} | ({said.negate} if said.negate else set())

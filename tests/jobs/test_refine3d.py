@@ -128,7 +128,7 @@ def test_single_precision_finds_the_poses_of_double_precision(made, tmp_path):
 FINAL = {
     "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc",
     "run_data.star", "run_model.star", "run_sampling.star", "run_class001_angdist.bild",
-    "run_metrics.jsonl",
+    "run_metrics.jsonl", "run_optimiser.star",
 }  # fmt: skip
 
 

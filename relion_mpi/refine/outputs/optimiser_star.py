@@ -92,7 +92,8 @@ def keeps_poses(options: CommonOptions) -> bool:
 
 
 def _files(record: IterationRecord, names: OutputNames) -> dict[str, object]:
-    split = len(record.model.halves) > 1
+    # The final files have one model, of all particles.
+    split = len(record.model.halves) > 1 and names.iteration is not None
     values: dict[str, object] = {"OutputRootName": record.root}
     values["ModelStarFile"] = names.model(1 if split else None)
     if split:
@@ -108,7 +109,9 @@ def _options(record: IterationRecord) -> dict[str, object]:
     auto = options if isinstance(options, RefineOptions) else None
     classes = options if isinstance(options, ClassOptions) else None
     return {
-        "CurrentIteration": record.iteration,
+        "CurrentIteration": (
+            record.last_iteration if record.iteration is None else record.iteration
+        ),
         "NumberOfIterations": options.last_iteration,
         "DoSplitRandomHalves": len(record.model.halves) > 1,
         "JoinHalvesUntilThisResolution": auto.low_resol_join_halves if auto else _NO_LIMIT,

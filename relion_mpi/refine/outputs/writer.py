@@ -63,9 +63,8 @@ def write_iteration(record: IterationRecord) -> list[Path]:
     path = record.root.parent
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if record.iteration is not None:
-            path = names.optimiser()
-            path.unlink(missing_ok=True)
+        path = names.optimiser()
+        path.unlink(missing_ok=True)
         files = list(_files(record, names))
         with ThreadPoolExecutor(WRITING_THREADS) as threads:
             *others, (last, write_last) = files
@@ -201,13 +200,12 @@ def _files(
     if record.run is not None and record.iteration is not None:
         yield names.state(), partial(write_state, record=record)
     yield names.metrics(), partial(append_metrics, record=record, began=began)
-    if record.iteration is not None:
-        comments = (
-            f"RELION optimiser; version relion_mpi {__version__}",
-            " ".join(record.command_line.split()),
-        )
-        blocks = optimiser_blocks(record, names)
-        yield names.optimiser(), partial(write_star, blocks=blocks, comments=comments)
+    comments = (
+        f"RELION optimiser; version relion_mpi {__version__}",
+        " ".join(record.command_line.split()),
+    )
+    blocks = optimiser_blocks(record, names)
+    yield names.optimiser(), partial(write_star, blocks=blocks, comments=comments)
 
 
 def _draw_classes(path: Path, model: Model) -> None:

@@ -44,9 +44,10 @@ def test_an_iteration_of_two_half_sets_has_relions_files(make_record):
     assert on_disk(record) == {path.name for path in written}
 
 
-def test_the_final_files_have_no_number_and_no_optimiser(make_record):
+def test_the_final_files_have_no_number(make_record):
     joined = np.ones((16, 16, 16))
-    record = make_record(iteration=None, joined_map=joined, unfiltered=(joined * 2, joined * 3))
+    final = {"joined_map": joined, "unfiltered": (joined * 2, joined * 3), "last_iteration": 12}
+    record = make_record(iteration=None, **final)
     written = write_iteration(record)
     assert endings(written, record) == [
         "_data.star",
@@ -57,7 +58,12 @@ def test_the_final_files_have_no_number_and_no_optimiser(make_record):
         "_model.star",
         "_class001_angdist.bild",
         "_metrics.jsonl",
+        "_optimiser.star",
     ]
+    optimiser = read_star(f"{record.root}_optimiser.star")["optimiser_general"]
+    assert optimiser["rlnModelStarFile"] == f"{record.root}_model.star"
+    assert "rlnModelStarFile2" not in optimiser
+    assert optimiser["rlnCurrentIteration"] == "12"
     assert [read_map(path)[0].flat[0] for path in written[2:5]] == [1.0, 2.0, 3.0]
     classes = read_star(f"{record.root}_model.star")["model_classes"]
     assert classes["rlnReferenceImage"].to_list() == [f"{record.root}_class001.mrc"]

@@ -1,0 +1,1 @@
+"""Operations on tables of particles and micrographs, from STAR file to STAR file."""
