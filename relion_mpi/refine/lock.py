@@ -160,6 +160,28 @@ class OutputLock:
                 raise InputError(self._held_by(holder))
 
 
+def held(root: Path) -> bool | None:
+    """Tell whether a job writes to an output now.
+
+    Parameters
+    ----------
+    root
+        --o of the job.
+
+    Returns
+    -------
+    bool or None
+        None without a lock; False if the job that made it is gone.
+    """
+    path = root.with_name(f"{root.name}.lock")
+    try:
+        return not _is_void(path, _read(path))
+    except FileNotFoundError:
+        return None
+    except OSError:  # a folder that may not be written to has no clock to ask
+        return time.time() - path.stat().st_mtime <= STALE_SECONDS
+
+
 def _this_job() -> dict[str, Any]:
     names = (os.environ.get(name) for name in _JOB_IDS)
     return {

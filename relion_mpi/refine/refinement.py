@@ -92,6 +92,7 @@ class Refinement:
         self.watch = Stopwatch()
         self.table = IterationTable()
         self._random = np.random.default_rng([self.options.random_seed, 1])
+        self._timings: dict[int, dict[str, float]] = {}
         self._work = describe_work(self.batches, self.options.precision)
         self._partial: Partial | None = None
         if start.saved is not None:
@@ -338,7 +339,7 @@ class Refinement:
             command_line=self.command_line,
             joined_map=maximised.joined[0] if maximised and maximised.joined else None,
             unfiltered=maximised.unfiltered if maximised else None,
-            timings=self.watch.as_dict(),
+            timings={**self.watch.as_dict(), "ranks": self._timings},
             run=self._run_state(),
         )
         self.writer.submit(record)
