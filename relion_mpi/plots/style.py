@@ -39,6 +39,17 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
     return figure
 
 
+def new_axis(width_inch: float, height_inch: float) -> Any:
+    """Make axes in an empty figure of their own; parameters as in `new_figure`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Typed loosely: matplotlib's own types are narrower than what it takes.
+    """
+    return new_figure(width_inch, height_inch).subplots()
+
+
 def plain(axis: Any) -> None:
     """Take the frame away and leave what is needed to read values.
 

@@ -12,7 +12,7 @@ from relion_mpi.fourier.resample import fourier_resized
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIDE_PIX = 224
+SIDE_PIX = 208
 """Voxels of the grid that is looked at; small maps are interpolated, large ones made coarser."""
 LIGHT = (-0.45, -0.6, -0.75)
 """Direction (right, down, into the picture) that light comes from: above, left of the eye."""
@@ -68,7 +68,7 @@ def first_crossing(
     """
     inside = volume >= level
     first = inside.argmax(axis=0)
-    hit = inside.any(axis=0)
+    hit: NDArray[np.bool_] = np.any(inside, axis=0, keepdims=False)
     y, x = np.indices(first.shape)
     after = volume[first, y, x].astype(np.float64)
     before = volume[np.maximum(first - 1, 0), y, x].astype(np.float64)
@@ -125,7 +125,8 @@ def _hollowness(hit: NDArray[np.bool_], depth: NDArray[np.float64]) -> NDArray[n
     weight = ndimage.gaussian_filter(hit.astype(np.float64), HOLLOW_PIX)
     around = ndimage.gaussian_filter(np.where(hit, depth, 0.0), HOLLOW_PIX)
     behind = np.where(hit, depth - around / np.maximum(weight, 1e-3), 0.0)
-    return np.clip(behind / (3.0 * HOLLOW_PIX), 0.0, 1.0)
+    hollow: NDArray[np.float64] = np.clip(behind / (3.0 * HOLLOW_PIX), 0.0, 1.0)
+    return hollow
 
 
 def _opacity(volume: NDArray[np.float32], level: float) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from relion_mpi.io.atomic import replacing
 from relion_mpi.plots.curves import draw_fsc, draw_guinier
-from relion_mpi.plots.style import new_figure
+from relion_mpi.plots.style import new_axis
 from relion_mpi.postprocess.guinier import NO_AMPLITUDE
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ def write_fsc_plot(
     thresholds
         Levels to mark.
     """
-    figure = new_figure(*SIZE_INCH)
-    axis = figure.subplots()
+    axis = new_axis(*SIZE_INCH)
     axis.set_title(title, fontsize=10)
     draw_fsc(axis, curves, pixel_size_angst, thresholds)
-    _save(figure, path)
+    _save(axis.figure, path)
 
 
 def write_guinier_plot(path: Path, guinier: Guinier, title: str) -> None:
@@ -73,11 +72,10 @@ def write_guinier_plot(path: Path, guinier: Guinier, title: str) -> None:
         for name, logs in steps.items()
     }
     fit = None if guinier.fit is None else (guinier.fit.slope, guinier.fit.intercept)
-    figure = new_figure(*SIZE_INCH)
-    axis = figure.subplots()
+    axis = new_axis(*SIZE_INCH)
     axis.set_title(title, fontsize=10)
     draw_guinier(axis, guinier.squared_frequency, shown, fit)
-    _save(figure, path)
+    _save(axis.figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

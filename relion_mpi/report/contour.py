@@ -76,5 +76,5 @@ def _side(inside: NDArray[np.bool_]) -> int:
     for axis in range(3):
         there = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
         if there.size:
-            reach = max(reach, *np.abs(there[[0, -1]] - n // 2).tolist())
+            reach = max(reach, abs(int(there[0]) - n // 2), abs(int(there[-1]) - n // 2))
     return min(2 * (reach + MARGIN_PIX), n)

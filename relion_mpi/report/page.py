@@ -28,7 +28,7 @@ from relion_mpi.report.summary import figures_of, title_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relion_mpi.report.findings import Finding
+    from relion_mpi.report.findings.finding import Finding
     from relion_mpi.report.gather.run import Run
     from relion_mpi.report.panel import Panel
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from relion_mpi.plots.images import colour_uri, grey_uri
 from relion_mpi.plots.montage import central_slices
-from relion_mpi.plots.style import COLOURS, INK, new_figure, plain
+from relion_mpi.plots.style import COLOURS, INK, new_axis, plain
 from relion_mpi.report.contour import Contour
 from relion_mpi.report.figures.progress import places
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, image, plot_panel
@@ -49,7 +49,7 @@ def shares_panel(run: Run) -> Panel | None:
     steps = [step for step in run.steps if step.n_class == last.n_class]
     x = places(run)[-len(steps) :]
     shares = 100.0 * np.array([step.shares for step in steps]).T
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     colours = [COLOURS[k % len(COLOURS)] for k in range(last.n_class)]
     axis.stackplot(x, shares, colors=colours, alpha=0.75, linewidth=0.6, edgecolor="white")
     height = np.cumsum(shares[:, -1]) - shares[:, -1] / 2

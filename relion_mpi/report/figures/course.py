@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relion_mpi.plots.images import grey_uri
-from relion_mpi.plots.style import BLUE, new_figure, plain, resolution_axis, thresholds
+from relion_mpi.plots.style import BLUE, new_axis, plain, resolution_axis, thresholds
 from relion_mpi.plots.svg import inline_svg
 from relion_mpi.report.panel import Panel, image
 
@@ -28,7 +28,7 @@ def course_panel(run: Run) -> Panel | None:
     """Draw FSC curves, or signal-to-noise ratios of the largest class, of all iterations."""
     if not run.steps:
         return None
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     if run.has_halves:
         title, caption = _draw_fsc(axis, run)
     else:

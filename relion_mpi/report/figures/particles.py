@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, plain
+from relion_mpi.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_axis, plain
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _n_bins(values: NDArray[np.float64]) -> int:
 
 
 def _axis() -> Any:
-    return new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    return new_axis(WIDTH_INCH, HEIGHT_INCH)
 
 
 def _median(axis: Any, value: float, form: str) -> None:

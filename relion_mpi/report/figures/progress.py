@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from relion_mpi.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, legend, new_figure, plain
+from relion_mpi.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, legend, new_axis, plain
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def changes_panel(run: Run) -> Panel | None:
 
 
 def _axis() -> Any:
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     axis.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     return axis
 

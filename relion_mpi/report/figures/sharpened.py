@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relion_mpi.plots.curves import draw_fsc, draw_guinier
-from relion_mpi.plots.style import BLUE, GREY, new_figure, plain
+from relion_mpi.plots.style import BLUE, GREY, new_axis, plain
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def masked_fsc_panel(run: Run) -> Panel | None:
     """Draw the curves of a post-processing."""
     if run.sharpened is None or not run.sharpened.fsc:
         return None
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH + 0.3).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH + 0.3)
     pixel_size = 0.5 / float(run.sharpened.frequency[-1])
     draw_fsc(axis, run.sharpened.fsc, pixel_size, (0.143, 0.5))
     return plot_panel(
@@ -35,7 +35,7 @@ def guinier_panel(run: Run) -> Panel | None:
     found = run.sharpened
     if found is None or not found.guinier:
         return None
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH + 0.3).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH + 0.3)
     draw_guinier(axis, found.squared_frequency, found.guinier, found.fit)
     return plot_panel(
         "guinier", "Guinier plot", axis.figure,
@@ -51,7 +51,7 @@ def local_resolution_panel(run: Run) -> Panel | None:
         return None
     name, values = run.local_resolution
     low, high = np.percentile(values, (0.2, 99.0))
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     axis.hist(values, bins=np.linspace(low, max(high, low + 0.1), N_BINS), color=BLUE)
     median = float(np.median(values))
     axis.axvline(median, color=GREY, linewidth=1.0, ls="--")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relion_mpi.plots.style import COLOURS, GREY, legend, new_figure, plain, resolution_axis
+from relion_mpi.plots.style import COLOURS, GREY, legend, new_axis, plain, resolution_axis
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def noise_panel(run: Run) -> Panel | None:
     """Draw the noise spectra of the optics groups."""
     if run.last is None or not run.last.noise.size:
         return None
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     noise = run.last.noise
     for g, spectrum in enumerate(noise):
         name = f"optics group {g + 1}" if 1 < len(noise) <= MOST_NAMED else None
@@ -41,7 +41,7 @@ def signal_panel(run: Run) -> Panel | None:
     last = run.last
     if last is None:
         return None
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     order = np.argsort(-last.shares, kind="stable")
     for rank, k in enumerate(order):
         named = 1 < last.n_class and rank < MOST_NAMED

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from relion_mpi.plots.style import BLUE, COLOURS, GREY, ORANGE, RULE, legend, new_figure, plain
+from relion_mpi.plots.style import BLUE, COLOURS, GREY, ORANGE, RULE, legend, new_axis, plain
 from relion_mpi.report.gather.course import STAGES
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
@@ -25,7 +25,7 @@ def stages_panel(run: Run) -> Panel | None:
         return None
     last = max((m.iteration for m in moments if m.iteration is not None), default=0)
     x = [last + 1 if m.iteration is None else m.iteration for m in moments]
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     gap = min(np.diff(sorted(x)), default=1)
     bottom = np.zeros(len(moments))
     for stage, colour in zip(STAGES, (*COLOURS, GREY), strict=True):
@@ -50,7 +50,7 @@ def ranks_panel(run: Run) -> Panel | None:
     if not ranks:
         return None
     names = sorted(ranks, key=int)[:MOST_RANKS]
-    axis = new_figure(WIDTH_INCH, HEIGHT_INCH).subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     left = np.zeros(len(names))
     for (span, label), colour in zip(RANK_SPANS.items(), (BLUE, ORANGE, RULE), strict=True):
         seconds = np.array([ranks[name].get(span, 0.0) for name in names])

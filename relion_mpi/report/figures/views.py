@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from relion_mpi.geometry import healpix
 from relion_mpi.geometry.euler import directions
-from relion_mpi.plots.style import GREY, INK, new_figure
+from relion_mpi.plots.style import GREY, INK, new_axis
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def views_panel(run: Run) -> Panel | None:
     """Draw the density of views in Mollweide's projection."""
     if run.views is None:
         return None
-    figure = new_figure(WIDTH_INCH, HEIGHT_INCH)
-    axis = figure.subplots()
+    axis = new_axis(WIDTH_INCH, HEIGHT_INCH)
     density = mollweide(run.views.counts)
     highest = float(np.clip(np.nanmax(density), 2.0, MOST_TIMES_EVEN))
     picture = axis.imshow(
@@ -37,10 +36,10 @@ def views_panel(run: Run) -> Panel | None:
         interpolation="nearest",
     )  # fmt: skip
     _graticule(axis)
-    _scale(figure, axis, picture)
+    _scale(axis, picture)
     axis.set(xlim=(-2.03, 2.03), ylim=(-1.03, 1.03), aspect="equal")
     axis.set_axis_off()
-    return plot_panel("views", "Directions of view", figure, _caption(run))
+    return plot_panel("views", "Directions of view", axis.figure, _caption(run))
 
 
 def mollweide(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,12 +100,12 @@ def _graticule(axis: Any) -> None:
                   annotation_clip=False)  # fmt: skip
 
 
-def _scale(figure: Any, axis: Any, picture: AxesImage) -> None:
-    bar = figure.colorbar(picture, ax=axis, orientation="horizontal", shrink=0.6, aspect=35,
+def _scale(axis: Any, picture: AxesImage) -> None:
+    bar = axis.figure.colorbar(picture, ax=axis, orientation="horizontal", shrink=0.6, aspect=35,
                           pad=0.03, extend="max")  # fmt: skip
     bar.set_label("times the even density", fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=8, color=GREY, labelcolor=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _caption(run: Run) -> str:

@@ -117,8 +117,8 @@ def _symmetry(job: Job, optimiser: Path | None) -> str | None:
     """Return the point group, from the sampling file of the same iteration or the final one."""
     names = [job.root.with_name(f"{job.name}_sampling.star")]
     if optimiser is not None:
-        name = optimiser.name.replace("_optimiser.star", "_sampling.star")
-        names.insert(0, optimiser.with_name(name))
+        beside = optimiser.name.replace("_optimiser.star", "_sampling.star")
+        names.insert(0, optimiser.with_name(beside))
     for name in names:
         try:
             general = read_star(name)["sampling_general"]

@@ -99,6 +99,11 @@ class Run:
         return self.steps[-1] if self.steps else None
 
     @property
+    def is_first(self) -> bool:
+        """Whether nothing was searched yet."""
+        return self.last is not None and self.last.iteration == 0
+
+    @property
     def is_planar(self) -> bool:
         """Whether classes are images."""
         return bool(self.steps) and self.steps[-1].is_planar
