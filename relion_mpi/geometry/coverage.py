@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,9 @@ from scipy.spatial import cKDTree
 
 from relion_mpi.geometry import healpix
 from relion_mpi.geometry.euler import directions
-from relion_mpi.geometry.symmetry import PointGroup
+
+if TYPE_CHECKING:
+    from relion_mpi.geometry.symmetry import PointGroup
 
 Float64Array = NDArray[np.float64]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.cube import read_cube
 from relion_mpi.io.mrc import write_map
@@ -14,6 +12,7 @@ from relion_mpi.io.mrc import write_map
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 

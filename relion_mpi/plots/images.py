@@ -6,12 +6,12 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from relion_mpi.plots.montage import as_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 JPEG_QUALITY = 86

@@ -133,4 +133,7 @@ def _opacity(volume: NDArray[np.float32], level: float) -> NDArray[np.float64]:
     """Cover pixels at the rim by halves, by how far the densest voxel behind them is above."""
     highest = volume.max(axis=0).astype(np.float64)
     slope = np.hypot(*np.gradient(highest))
-    return np.clip((highest - level) / np.maximum(slope, 1e-12) + 0.5, 0.0, 1.0)
+    covered: NDArray[np.float64] = np.clip(
+        (highest - level) / np.maximum(slope, 1e-12) + 0.5, 0.0, 1.0
+    )
+    return covered

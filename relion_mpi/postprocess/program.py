@@ -11,6 +11,7 @@ import numpy as np
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.sections import scale_by_radius, sections_of, transform_correlation
 from relion_mpi.fourier.shells import shell_of_frequency
+from relion_mpi.io.cube import read_cube
 from relion_mpi.postprocess.curves import (
     PROTEIN_DALTON_PER_CUBIC_ANGST,
     PROTEIN_SHARE,
@@ -26,7 +27,6 @@ from relion_mpi.postprocess.findings import Findings
 from relion_mpi.postprocess.inputs import (
     chosen_pixel_size,
     other_half,
-    read_cube,
     read_like,
     read_mask,
     read_mtf,

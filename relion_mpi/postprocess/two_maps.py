@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from relion_mpi.core.errors import InputError
 from relion_mpi.fourier.correlation import resolution_at
 from relion_mpi.fourier.sections import transform_correlation
+from relion_mpi.io.cube import read_cube
 from relion_mpi.postprocess import tables
 from relion_mpi.postprocess.curves import half_transform
-from relion_mpi.postprocess.inputs import chosen_pixel_size, read_cube, read_like
+from relion_mpi.postprocess.inputs import chosen_pixel_size, read_like
 from relion_mpi.postprocess.outputs import beside, prepare_folder
 from relion_mpi.postprocess.plots import write_fsc_plot
 

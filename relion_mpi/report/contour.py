@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relion_mpi.report.gather.history import Step
+    from relion_mpi.report.gather.volumes import Volume
 
 EDGE_PIX = 3.0
 MARGIN_PIX = 3
@@ -35,12 +36,13 @@ class Contour:
     level: float
 
     @classmethod
-    def of(cls, data: NDArray[np.float32], step: Step | None, k: int = 0) -> Self | None:
+    def of(cls, shown: Volume, step: Step | None, k: int = 0) -> Self | None:
         """Prepare a map.
 
         Parameters
         ----------
-        data : float32 (n, n, n)
+        shown
+            As it was read.
         step
             Iteration that it is of, for its resolution; None leaves it as it is.
         k
@@ -51,14 +53,16 @@ class Contour:
         Contour or None
             None for a map without anything in it, as of an empty class.
         """
+        data = shown.data
         n = data.shape[0]
         if n % 2 or not np.ptp(data) > 0:
             return None
         volume = data
         if step is not None:
             angst = step.class_resolution_angst[k] if step.fsc is None else step.resolution_angst
-            if np.isfinite(angst) and angst > 2.0 * step.pixel_size_angst:
-                volume = lowpass(data, step.pixel_size_angst, float(angst)).astype(np.float32)
+            pixel = shown.bin * step.pixel_size_angst
+            if np.isfinite(angst) and angst > 2.0 * pixel:
+                volume = lowpass(data, pixel, float(angst)).astype(np.float32)
         level = automatic_threshold(volume)
         inside = soft_sphere(n, n / 2 - EDGE_PIX - 1, EDGE_PIX, 3)
         volume = (volume * inside).astype(np.float32)
@@ -71,10 +75,10 @@ class Contour:
 
 def _side(inside: NDArray[np.bool_]) -> int:
     """Return the side of the smallest even cube about the centre with all that is inside."""
-    n = inside.shape[0]
+    n = int(inside.shape[0])
     reach = 0
     for axis in range(3):
         there = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
         if there.size:
-            reach = max(reach, abs(int(there[0]) - n // 2), abs(int(there[-1]) - n // 2))
+            reach = max(reach, *(abs(int(there[end]) - n // 2) for end in (0, -1)))
     return min(2 * (reach + MARGIN_PIX), n)

@@ -12,12 +12,12 @@ from relion_mpi import __version__
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import write_map
 from relion_mpi.io.star import write_star
+from relion_mpi.plots.montage import central_slices, write_montage
 from relion_mpi.refine.checkpoint import drop_old_states, write_state
 from relion_mpi.refine.outputs.bild import write_angdist
 from relion_mpi.refine.outputs.maps import half_numbers, output_maps
 from relion_mpi.refine.outputs.metrics import append_metrics
 from relion_mpi.refine.outputs.model_star import class_resolutions_angst, model_blocks
-from relion_mpi.plots.montage import central_slices, write_montage
 from relion_mpi.refine.outputs.names import OutputNames
 from relion_mpi.refine.outputs.optimiser_star import keeps_poses, optimiser_blocks
 from relion_mpi.refine.outputs.sampling_star import sampling_blocks

@@ -76,7 +76,7 @@ def _tile(run: Run, k: int) -> str:
     if run.averages is not None and k < len(run.averages):
         picture = image(grey_uri(run.averages[k], TILE_PIX), f"average of class {k + 1}", "grain")
     elif k < len(run.maps) and (volume := run.maps[k]) is not None:
-        contour = Contour.of(volume.data, last, k)
+        contour = Contour.of(volume, last, k)
         if contour is not None:
             views = contour.views(SURFACE_PIX, 1)
             picture = image(colour_uri(views[0]), f"surface of class {k + 1}", "surface")

@@ -26,7 +26,7 @@ def surface_panel(run: Run) -> Panel | None:
     if found is None:
         return None
     volume, is_sharpened = found
-    contour = Contour.of(volume.data, None if is_sharpened else run.last)
+    contour = Contour.of(volume, None if is_sharpened else run.last)
     if contour is None:
         return None
     views = contour.views(SIDE_PIX)

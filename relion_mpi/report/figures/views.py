@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import Normalize
-from matplotlib.image import AxesImage
 from scipy.spatial import cKDTree
 
 from relion_mpi.geometry import healpix
@@ -15,6 +14,7 @@ from relion_mpi.plots.style import GREY, INK, new_axis
 from relion_mpi.report.panel import HEIGHT_INCH, WIDTH_INCH, Panel, plot_panel
 
 if TYPE_CHECKING:
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
     from relion_mpi.report.gather.run import Run

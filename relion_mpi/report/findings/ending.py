@@ -48,7 +48,7 @@ def how_it_ended(run: Run) -> Iterator[Finding]:
 
 def certainty(run: Run) -> Iterator[Finding]:
     """Tell of poses that are anybody's guess."""
-    if run.last is None or run.is_first or len(run.steps) < 2 and run.last.iteration is not None:
+    if run.last is None or run.is_first or (len(run.steps) < 2 and run.last.iteration is not None):
         return
     if run.last.ave_pmax < LOW_PMAX:
         yield note(

@@ -159,7 +159,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=_KEPT_FILES)
-def _model(file: Path, mtime_ns: int, size: int) -> _Model:  # noqa: ARG001 - they tell versions apart
+def _model(file: Path, mtime_ns: int, size: int) -> _Model:
     blocks = read_star(file)
     general = blocks["model_general"]
     assert isinstance(general, dict)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relion_mpi.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _OF_RUN = re.compile(
     r"(?P<root>.+?)(?:_it(?P<iteration>\d{3,}))?(?P<half>_half[12])?"

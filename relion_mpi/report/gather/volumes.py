@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from relion_mpi.report.gather.history import Step
     from relion_mpi.report.gather.job import Job
 
+T = TypeVar("T")
+
+LARGEST_SIDE = 256
+"""Maps of more voxels a side are binned while they are read: a page shows no more."""
 MOST_SLICES = 16
 """Iterations whose slices a page keeps; more are thinned out evenly."""
 
@@ -32,10 +36,12 @@ class Volume:
     ----------
     name : of the file
     data : float32 (n, n, n)
+    bin : voxels of the file that are one of these
     """
 
     name: str
     data: NDArray[np.float32]
+    bin: int = 1
 
 
 def class_maps(job: Job, step: Step) -> list[Volume | None]:
@@ -145,11 +151,33 @@ def read_volume(path: Path) -> Volume | None:
     -------
     Volume or None
     """
-    data = _read(lambda: read_cube(path)[0])
-    return None if data is None else Volume(path.name, data)
+    def read() -> tuple[NDArray[np.float32], int]:
+        side = read_header(path).nz
+        by = -(-side // LARGEST_SIDE)
+        return (_binned(path, by) if by > 1 else read_cube(path)[0]), by
+
+    found = _read(read)
+    return None if found is None else Volume(path.name, *found)
 
 
-def _read(read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32] | None:
+def _binned(path: Path, by: int) -> NDArray[np.float32]:
+    """Read a map block by block of sections, and average cubes of its voxels."""
+    header = read_header(path)
+    n = 2 * (min(header.nx, header.ny, header.nz) // (2 * by))
+    volume = np.empty((n, n, n), np.float32)
+    # what is cut off at the end keeps the centre voxel of an even box within half a voxel
+    first = (header.nz - n * by) // 2
+    for z in range(n):
+        slab = np.fromfile(
+            path, header.dtype, by * header.nx * header.ny,
+            offset=header.data_offset + (first + z * by) * header.image_bytes,
+        ).reshape(by, header.ny, header.nx)  # fmt: skip
+        cut = slab[:, first : first + n * by, first : first + n * by].astype(np.float32)
+        volume[z] = cut.reshape(by, n, by, n, by).mean(axis=(0, 2, 4))
+    return volume
+
+
+def _read(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (InputError, OSError, ValueError):
