@@ -22,6 +22,8 @@ ORDER = 4
 SLICE_SINE = 0.06
 """Half the thickness of a slice of Fourier space over its radius: directions that lie so close to a
 slice are seen by it."""
+WIDTH_ORDER = 3
+"""HEALPix order of the directions that the point spread function is measured in: it is smooth."""
 RADIUS_STEP, RADIUS_END = 0.02, 12.0
 
 
@@ -128,7 +130,7 @@ def coverage(counts: Float64Array) -> Coverage:
 
 
 def psf_widths(transfer: Float64Array) -> Float64Array:
-    """Measure a point spread function in all directions.
+    """Measure a point spread function in directions that are spread evenly.
 
     Parameters
     ----------
@@ -139,8 +141,8 @@ def psf_widths(transfer: Float64Array) -> Float64Array:
     Returns
     -------
     Float64Array
-        float64 (n_pix,), the radius at which it has fallen to 1/e; the square root of 2 where the
-        transfer function is even.
+        float64 (12 * 4**WIDTH_ORDER,), the radius at which it has fallen to 1/e; the square root of
+        2 where the transfer function is even.
 
     Notes
     -----
@@ -155,8 +157,9 @@ def psf_widths(transfer: Float64Array) -> Float64Array:
     mu = (edges[:-1] + edges[1:]) / 2
     a_squared = np.multiply.outer(mu, radius) ** 2
     table = (1.0 - a_squared) * np.exp(-a_squared / 2)
-    width = np.empty(len(transfer))
-    for i, centre in enumerate(centres):
+    measured = directions(*healpix.pixel_angles(WIDTH_ORDER))
+    width = np.empty(len(measured))
+    for i, centre in enumerate(measured):
         bins = np.minimum((np.abs(centres @ centre) * 256).astype(np.int64), 255)
         profile = np.bincount(bins, transfer, 256) @ table
         profile /= profile[0]
