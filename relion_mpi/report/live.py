@@ -54,6 +54,7 @@ class LiveReport:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._began = self._not_before = float("-inf")
+        self._seconds: list[float] = []
         self._has_failed = False
 
     def refresh(self) -> None:
@@ -63,7 +64,7 @@ class LiveReport:
         self._start(State.RUNNING)
 
     def end(self, *, early: bool = False) -> None:
-        """Draw the page of the run's end.
+        """Draw the page of the run's end, and say where it is and what pages took.
 
         Parameters
         ----------
@@ -73,6 +74,11 @@ class LiveReport:
         self._wait()
         self._start(State.STOPPED if early else State.FINISHED)
         self._wait()
+        if self._seconds and not self._has_failed:
+            log.info(
+                "Report: %s_report.html, drawn %d times beside the run in %.1f s in all, the last "
+                "in %.1f s", self._root, len(self._seconds), sum(self._seconds), self._seconds[-1],
+            )  # fmt: skip
 
     def _start(self, state: State) -> None:
         self._began = self._clock()
@@ -86,6 +92,7 @@ class LiveReport:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
             )  # fmt: skip
         except OSError as error:
+            self._errors.close()
             self._tell(str(error))
 
     def _is_drawing(self) -> bool:
@@ -97,6 +104,7 @@ class LiveReport:
             return True
         seconds = self._clock() - self._began
         self._not_before = self._clock() + seconds * (1.0 / SHARE - 1.0)
+        self._seconds.append(seconds)
         assert self._errors is not None
         if status:
             self._errors.seek(0)

@@ -53,6 +53,8 @@ SECTIONS: tuple[tuple[str, tuple[Callable[[Run], Panel | None], ...]], ...] = (
     ("Time", (times.stages_panel, times.ranks_panel)),
 )  # fmt: skip
 
+_SCRIPTS = ("script.js", "turning.js")
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -99,7 +101,7 @@ def make_page(run: Run) -> str:
     return _PAGE.format(
         title=escape(f"{run.job.root}: {title_of(run)}"),
         style=(own / "style.css").read_text(encoding="utf-8"),
-        script=(own / "script.js").read_text(encoding="utf-8"),
+        script="".join((own / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         state=run.state.value,
         kind=escape(title_of(run)),
         name=escape(str(run.job.root)),

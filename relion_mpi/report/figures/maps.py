@@ -11,6 +11,7 @@ from relion_mpi.plots.montage import as_bytes, central_slices
 from relion_mpi.plots.surface import SIDE_PIX
 from relion_mpi.report.contour import Contour
 from relion_mpi.report.panel import Panel, image
+from relion_mpi.report.turning import turning_html
 
 if TYPE_CHECKING:
     from relion_mpi.report.gather.run import Run
@@ -35,7 +36,7 @@ def surface_panel(run: Run) -> Panel | None:
         for view, axis in zip(views, AXES, strict=True)
     )
     return Panel(
-        "surface", "The map", f'<div class="three">{body}</div>',
+        "surface", "The map", f'<div class="three">{body}</div>{turning_html(contour)}',
         f"Surface of {volume.name} at {contour.level:.3g}, half-way between particle and solvent. "
         "It should be one body without dust around it, as smooth as its resolution and no "
         "smoother; spikes that all point one way speak of preferred views.", wide=True,

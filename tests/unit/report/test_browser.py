@@ -88,3 +88,24 @@ def test_a_phone_needs_no_sideways_scrolling(browse, page, tmp_path):
     )
     dom = browse("--virtual-time-budget=4000", "--dump-dom", outer.as_uri())
     assert ">390 of 390<" in dom
+
+
+def test_the_map_can_be_turned(browse, page, tmp_path):
+    click = (
+        "const box = document.querySelector('.turning'); box.querySelector('button').click();"
+        "setTimeout(() => { const gl = box.querySelector('canvas').getContext('webgl2');"
+        "const at = (x, y) => { const p = new Uint8Array(4);"
+        "gl.readPixels(x, y, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, p); return p[3]; };"
+        "document.title = `alpha ${at(320, 320)} ${at(2, 2)}`; }, 3000);"
+    )
+    text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{click}</script></body>")
+    turned = tmp_path / "turned.html"
+    turned.write_text(text, encoding="utf-8")
+    dom = browse(
+        "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--virtual-time-budget=9000",
+        "--dump-dom", turned.as_uri(),
+    )  # fmt: skip
+    if re.search(r'class="turning"[^>]*hidden', dom):
+        pytest.skip("this chromium has no WebGL")
+    # the body is in the middle, the corner shows the page
+    assert "<title>alpha 255 0</title>" in dom

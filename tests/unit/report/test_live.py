@@ -70,6 +70,14 @@ def test_a_page_is_not_begun_while_another_is_drawn(tmp_path):
     assert drawn(tmp_path / "run") == ["running", "finished"]
 
 
+def test_the_log_says_where_the_page_is_and_what_it_took(tmp_path, caplog):
+    caplog.set_level("INFO")
+    live = LiveReport(tmp_path / "run", drawing(NOTE))
+    live.refresh()
+    live.end()
+    assert f"Report: {tmp_path / 'run'}_report.html, drawn 2 times" in caplog.text
+
+
 def test_what_goes_wrong_is_told_once_and_the_run_goes_on(tmp_path, caplog):
     live = LiveReport(tmp_path / "run", drawing("raise SystemExit('no ink')"))
     live.refresh()
