@@ -26,7 +26,9 @@ file systems may show times that are a minute old."""
 
 _TURN_SECONDS = 0.05
 # Not only the root: another job may write to the same folder, with a root that begins like ours.
-_OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|sampling|quarantine)\.star)"
+_OUTPUTS = (
+    r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|sampling|quarantine)\.star|report\.html)"
+)
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 

@@ -25,6 +25,7 @@ SHARE = 0.1
 PATIENCE_SECONDS = 120.0
 """How long the last page is waited for."""
 _NICENESS = 10
+_OF_LAUNCHERS = ("PMI", "OMPI_", "MPI_", "HYDRA_")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -83,7 +84,9 @@ class LiveReport:
     def _start(self, state: State) -> None:
         self._began = self._clock()
         places = [str(Path(relion_mpi.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
+        # it is no rank, whatever the launcher told this one
+        mine = {name: v for name, v in os.environ.items() if not name.startswith(_OF_LAUNCHERS)}
+        environment = mine | dict.fromkeys(_ONE_THREAD, "1")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         self._errors = tempfile.TemporaryFile()
         try:

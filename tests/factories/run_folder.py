@@ -63,7 +63,7 @@ class RunFolder:
 
     def __init__(self, folder, *, kind="refine3d", n_class=1, iterations=(0, 1, 2), final=None):
         self.folder, self.kind, self.n_class = folder, kind, n_class
-        self.iterations = [*iterations, *([None] if final or final is None and self.auto else [])]
+        self.iterations = [*iterations, *([None] if final or (final is None and self.auto) else [])]
         self.particles = particle_table()
         self.fsc = falling_fsc()
         self.shares = np.full(n_class, 1.0 / n_class)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories.run_folder import N_SHELL, even_angles, falling_fsc, particle_table, write_postprocess
+from factories.run_folder import (
+    N_SHELL,
+    even_angles,
+    falling_fsc,
+    particle_table,
+    write_postprocess,
+)
 
 from relion_mpi.io.star import write_star
 from relion_mpi.report.findings import find_all

@@ -96,3 +96,10 @@ def test_a_page_that_takes_for_ever_is_given_up(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("relion_mpi.report.live.PATIENCE_SECONDS", 0.2)
     LiveReport(tmp_path / "run", drawing("import time; time.sleep(60)")).end()
     assert "its report could not be drawn" in caplog.text
+
+
+def test_what_draws_is_no_rank(tmp_path, monkeypatch):
+    monkeypatch.setenv("PMI_RANK", "0")
+    told = "import os, sys; open(sys.argv[1] + '.drawn', 'w').write(str('PMI_RANK' in os.environ))"
+    LiveReport(tmp_path / "run", drawing(told)).end()
+    assert drawn(tmp_path / "run") == ["False"]
