@@ -69,9 +69,9 @@ def _tile(run: Run, k: int) -> str:
     last = run.last
     assert last is not None
     resolution = last.class_resolution_angst[k]
-    text = f"{100 * last.shares[k]:.1f} %"
+    text = f"{100 * last.shares[k]:.1f}&nbsp;%"
     if np.isfinite(resolution) and resolution < 999:
-        text += f" · {resolution:.1f} Å"
+        text += f" · {resolution:.1f}&nbsp;Å"
     picture = ""
     if run.averages is not None and k < len(run.averages):
         picture = image(grey_uri(run.averages[k], TILE_PIX), f"average of class {k + 1}", "grain")

@@ -61,6 +61,19 @@ def test_the_script_shows_the_last_iteration(browse, page):
     assert [step for step, rest in curves if 'class="on"' in rest] == ["3"]
 
 
+def test_the_slider_shows_another_iteration(browse, page, tmp_path):
+    slide = (
+        "const slider = document.querySelector('[data-course] input'); slider.value = 1;"
+        "slider.dispatchEvent(new Event('input'));"
+    )
+    text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{slide}</script></body>")
+    (tmp_path / "slid.html").write_text(text, encoding="utf-8")
+    dom = browse("--dump-dom", (tmp_path / "slid.html").as_uri())
+    for pattern in (r'<li data-step="(\d)" class="on"', r'id="course-step-(\d)" class="on"',
+                    r'<span data-steps="(\d)" class="on"'):  # fmt: skip
+        assert re.findall(pattern, dom) == ["1"]
+
+
 def test_it_is_light_by_day_and_dark_by_night(browse, page, tmp_path):
     day = shot(browse, page, tmp_path / "day.png", 1240)
     night = shot(

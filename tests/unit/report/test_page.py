@@ -121,7 +121,7 @@ def test_the_top_says_what_matters(refinement):
 
 
 def test_classes_come_by_size(classification):
-    tiles = re.findall(r"<figcaption><b>(\d)</b> ([\d.]+) %", classification[0])
+    tiles = re.findall(r"<figcaption><b>(\d)</b> ([\d.]+)&nbsp;%", classification[0])
     assert tiles == [("2", "50.0"), ("3", "30.0"), ("1", "20.0")]
 
 
