@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 SHARE = 0.1
 """Of the time that drawing may take: after a page, nine times as long passes before the next."""
-PATIENCE_SECONDS = 120.0
-"""How long the last page is waited for."""
+PATIENCE_SECONDS = 60.0
+"""How long a page is waited for at the end of a run."""
 _NICENESS = 10
 _OF_LAUNCHERS = ("PMI", "OMPI_", "MPI_", "HYDRA_")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from factories.run_folder import RunFolder
 
+from relion_mpi.report import page
 from relion_mpi.report.gather.job import find_job
 from relion_mpi.report.gather.run import gather
 
@@ -28,3 +29,9 @@ def gathered():
         return gather(find_job(made.folder), **words)
 
     return read
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Leave the pictures out of pages: they take a second, and their tests are elsewhere."""
+    monkeypatch.setattr(page, "SECTIONS", ())

@@ -125,7 +125,7 @@ def test_classes_come_by_size(classification):
     assert tiles == [("2", "50.0"), ("3", "30.0"), ("1", "20.0")]
 
 
-def test_the_command_line_cannot_break_the_page(folder):
+def test_the_command_line_cannot_break_the_page(folder, without_pictures):
     made = folder(iterations=(0,), final=False)
     made.command_line = "relion-mpi refine3d --o </pre><script>alert(1)</script>"
     text, page = page_of(made.write().folder)
@@ -143,7 +143,7 @@ def test_a_run_that_has_just_begun_has_a_page(folder):
     assert "after iteration 0" in text
 
 
-def test_a_failed_run_has_a_page_that_says_so(folder):
+def test_a_failed_run_has_a_page_that_says_so(folder, without_pictures):
     made = folder(iterations=(0, 1), final=False).write()
     (made.folder / "RELION_JOB_EXIT_FAILURE").touch()
     text, _ = page_of(made.folder)

@@ -17,7 +17,7 @@ def test_the_command_writes_the_page_beside_the_run(folder, capsys):
     assert str(page) in capsys.readouterr().out
 
 
-def test_an_iteration_and_a_name_may_be_chosen(folder, tmp_path):
+def test_an_iteration_and_a_name_may_be_chosen(folder, tmp_path, without_pictures):
     made = folder().write()
     page = report(ReportOptions(i=made.root, o=tmp_path / "new" / "page.html", iteration=1))
     text = page.read_text(encoding="utf-8")
@@ -26,14 +26,14 @@ def test_an_iteration_and_a_name_may_be_chosen(folder, tmp_path):
     assert not (made.folder / "run_report.html").exists()
 
 
-def test_a_post_processing_may_be_named(folder, tmp_path):
+def test_a_post_processing_may_be_named(folder, tmp_path, without_pictures):
     made = folder(iterations=(0,), final=False).write()
     write_postprocess(tmp_path / "post")
     page = report(ReportOptions(i=made.root, postprocess=tmp_path / "post" / "postprocess.star"))
     assert "12.00 Å" in page.read_text(encoding="utf-8")
 
 
-def test_a_page_that_cannot_be_written_is_told(folder, tmp_path):
+def test_a_page_that_cannot_be_written_is_told(folder, tmp_path, without_pictures):
     made = folder(iterations=(0,), final=False).write()
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="could not be written"):
