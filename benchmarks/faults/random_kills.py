@@ -106,7 +106,7 @@ class Job:
 
 def command(options, out, attempt):
     """Return the words of a job: a new run, or the last state of it."""
-    common = ["--pipeline_control", f"{out}/", "--checkpoint_minutes",
+    common = ["--no-report", "--pipeline_control", f"{out}/", "--checkpoint_minutes",
               str(attempt.checkpoint_minutes)]  # fmt: skip
     if attempt.start:
         return ["refine3d", "--continue", attempt.start, *common]

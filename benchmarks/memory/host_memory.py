@@ -71,7 +71,8 @@ class Watch(threading.Thread):
 
 def words_of(program, made, out, angpix, n_class, given):
     """Give the command of a short run."""
-    words = [program, "--i", str(made.particles), "--o", str(out), "--random_seed", "1"]
+    words = [program, "--i", str(made.particles), "--o", str(out), "--random_seed", "1",
+             "--no-report"]  # fmt: skip
     if not given:
         words += ["--ini_high", str(2 * angpix)]
     if program == "refine3d":

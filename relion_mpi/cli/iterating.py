@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relion_mpi.parallel.comm import world
 from relion_mpi.refine.continuing import with_saved_options
 from relion_mpi.refine.program import refine
+from relion_mpi.report.live import LiveReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,5 +43,5 @@ def run(options: CommonOptions) -> int:
     int
         Exit status.
     """
-    refine(options, world())
+    refine(options, world(), LiveReport(options.o) if options.report else None)
     return 0

@@ -43,6 +43,7 @@ COMMANDS = {
     "compare": "relion_mpi.cli.compare",
     "postprocess": "relion_mpi.cli.postprocess",
     "fsc": "relion_mpi.cli.fsc",
+    "report": "relion_mpi.cli.report",
     "doctor": "relion_mpi.cli.doctor",
     "validate": "relion_mpi.cli.validate",
     "plan": "relion_mpi.cli.plan",

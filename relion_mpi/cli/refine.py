@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from relion_mpi.cli import iterating
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import world
 from relion_mpi.refine.continuing import with_saved_options
-from relion_mpi.refine.program import refine
 from relion_mpi.refine.relion_line import LineOptions as Options
 from relion_mpi.refine.relion_line import say_what_has_no_effect, translate, without_program
 
@@ -57,5 +57,4 @@ def run(line: Any) -> int:
     abort.agree_or_stop(world().comm, mistake)
     assert options is not None
     say_what_has_no_effect(line)
-    refine(options, world())
-    return 0
+    return iterating.run(options)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from relion_mpi.io.atomic import replacing
+from relion_mpi.plots.curves import fsc_limits
+from relion_mpi.plots.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    legend,
+    new_figure,
+    plain,
+    resolution_axis,
+    thresholds,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +29,6 @@ if TYPE_CHECKING:
     from relion_mpi.compare.poses import PoseComparison
     from relion_mpi.compare.program import Comparison
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#d9730d", "#8a8f98"
-COLOURS = (BLUE, ORANGE, "#2f855a", "#97266d", "#6b46c1", "#b7791f")
 MOST_POINTS = 4000
 N_BINS = 50
 
@@ -37,8 +45,7 @@ def write_plot(result: Comparison, path: Path) -> None:
     """
     n_panels = (3 if result.poses is not None else 0) + (1 if result.maps else 0)
     rows, columns = (2, 2) if n_panels > 2 else (1, max(n_panels, 1))
-    figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * columns, 3.9 * rows + 0.4)
     figure.suptitle(f"A: {_short(result.a.name)}     B: {_short(result.b.name)}", fontsize=11)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     if result.poses is not None:
@@ -55,11 +62,6 @@ def write_plot(result: Comparison, path: Path) -> None:
 
 def _short(name: str) -> str:
     return name if len(name) <= 45 else f"...{name[-42:]}"
-
-
-def _plain(axis: Any) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=9)
 
 
 def _median_line(axis: Any, median: float, unit: str) -> None:
@@ -85,7 +87,7 @@ def _angles(axis: Any, poses: PoseComparison) -> None:
     axis.set_title(f"within 1, 2, 5 deg: {one:.1%}, {two:.1%}, {five:.1%}", fontsize=10)
     axis.set_xlabel("angular error (deg)")
     axis.set_ylabel("particles")
-    _plain(axis)
+    plain(axis)
 
 
 def _shifts(axis: Any, poses: PoseComparison) -> None:
@@ -99,13 +101,13 @@ def _shifts(axis: Any, poses: PoseComparison) -> None:
     axis.set_title(text, fontsize=10)
     axis.set_xlabel("shift error (A)")
     axis.set_ylabel("particles")
-    _plain(axis)
+    plain(axis)
 
 
 def _weights(axis: Any, poses: PoseComparison) -> None:
     """Pmax of A against Pmax of B, or against the error where only one side has it."""
     a, b = poses.max_value_prob
-    _plain(axis)
+    plain(axis)
     if a is None and b is None:
         axis.set_axis_off()
         axis.text(0.5, 0.5, "no Pmax in either table", ha="center", color=GREY)
@@ -145,16 +147,9 @@ def _fsc(axis: Any, maps: tuple[tuple[int, int, MapComparison], ...]) -> None:
         axis.plot(frequency, one.fsc_after, color=colour, linewidth=1.8, label=label)
         before = None if len(maps) > 1 else f"as given: {one.resolution_before_angst[0]:.2f} A"
         axis.plot(frequency, one.fsc_before, color=colour, linewidth=1, ls=":", label=before)
-    for threshold in (0.143, 0.5):
-        axis.axhline(threshold, color=GREY, linewidth=0.8, ls="--", zorder=0)
-        axis.annotate(f"  {threshold:g}", (1.0, threshold), xycoords=("axes fraction", "data"),
-                      color=GREY, fontsize=8, ha="left", va="center")  # fmt: skip
-    last = 0.5 / maps[0][2].pixel_size_angst
-    lowest = min(-0.05, *(float(one.fsc_after.min()) - 0.03 for _, _, one in maps))
-    axis.set(xlim=(0, last), ylim=(max(lowest, -0.4), 1.03), ylabel="FSC")
-    ticks = np.linspace(0, last, 6)[1:]
-    axis.set_xticks(ticks, [f"{1 / t:.3g}" for t in ticks])
-    axis.set_xlabel("resolution (A)")
+    thresholds(axis, (0.143, 0.5))
+    axis.set(ylim=fsc_limits([one.fsc_after for _, _, one in maps]), ylabel="FSC")
+    resolution_axis(axis, 0.5 / maps[0][2].pixel_size_angst)
     axis.set_title("maps of A and B, resolution at FSC 0.143", fontsize=10)
-    axis.legend(frameon=False, fontsize=9)
-    _plain(axis)
+    legend(axis)
+    plain(axis)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from relion_mpi.io.atomic import replacing
+from relion_mpi.plots.curves import draw_fsc, draw_guinier
+from relion_mpi.plots.style import new_axis
 from relion_mpi.postprocess.guinier import NO_AMPLITUDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from relion_mpi.postprocess.guinier import Guinier
 
-BLACK, GREY = "#1a202c", "#8a8f98"
-COLOURS = (BLACK, "#2f855a", "#2b6cb0", "#c53030")
+SIZE_INCH = (6.4, 4.4)
 
 
 def write_fsc_plot(
@@ -45,24 +45,10 @@ def write_fsc_plot(
     thresholds
         Levels to mark.
     """
-    axis = _new_axis(title)
-    there = [(name, curve) for name, curve in curves.items() if curve is not None]
-    last = 0.5 / pixel_size_angst
-    for (name, curve), colour in zip(there, COLOURS, strict=False):
-        frequency = np.linspace(0.0, last, curve.size)
-        width = 2.0 if colour == BLACK else 1.2
-        axis.plot(frequency, curve, color=colour, linewidth=width, label=name)
-    for threshold in thresholds:
-        axis.axhline(threshold, color=GREY, linewidth=0.8, ls="--", zorder=0)
-        axis.annotate(f"  {threshold:g}", (1.0, threshold), xycoords=("axes fraction", "data"),
-                      color=GREY, fontsize=8, ha="left", va="center")  # fmt: skip
-    axis.axhline(0.0, color=GREY, linewidth=0.5, zorder=0)
-    lowest = min(-0.05, *(float(curve.min()) - 0.03 for _, curve in there))
-    axis.set(xlim=(0, last), ylim=(max(lowest, -0.4), 1.03), ylabel="FSC")
-    ticks = np.linspace(0, last, 7)[1:]
-    axis.set_xticks(ticks, [f"{1 / t:.3g}" for t in ticks])
-    axis.set_xlabel("resolution (A)")
-    _finish(axis, path)
+    axis = new_axis(*SIZE_INCH)
+    axis.set_title(title, fontsize=10)
+    draw_fsc(axis, curves, pixel_size_angst, thresholds)
+    _save(axis.figure, path)
 
 
 def write_guinier_plot(path: Path, guinier: Guinier, title: str) -> None:
@@ -77,36 +63,21 @@ def write_guinier_plot(path: Path, guinier: Guinier, title: str) -> None:
     title
         Above the plot.
     """
-    axis = _new_axis(title)
-    steps = (
-        ("original", guinier.original), ("divided by the MTF", guinier.mtf_corrected),
-        ("FSC-weighted", guinier.weighted), ("sharpened", guinier.sharpened),
-    )  # fmt: skip
-    x = guinier.squared_frequency
-    for (name, logs), colour in zip(steps, COLOURS, strict=True):
-        if logs is not None:
-            shown = np.where(logs > NO_AMPLITUDE, logs, np.nan)
-            axis.plot(x, shown, color=colour, linewidth=1.6, label=name)
-    if guinier.fit is not None:
-        line = guinier.fit.intercept + guinier.fit.slope * x
-        name = f"fit: B = {guinier.fit.bfactor:.1f} A^2"
-        axis.plot(x, line, color=GREY, linewidth=1, ls="--", label=name)
-    axis.set(xlim=(0, float(x[-1])), xlabel="squared frequency (1/A^2)")
-    axis.set_ylabel("ln of mean amplitude")
-    _finish(axis, path)
-
-
-def _new_axis(title: str) -> Any:
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    steps = {
+        "original": guinier.original, "divided by the MTF": guinier.mtf_corrected,
+        "FSC-weighted": guinier.weighted, "sharpened": guinier.sharpened,
+    }  # fmt: skip
+    shown = {
+        name: None if logs is None else np.where(logs > NO_AMPLITUDE, logs, np.nan)
+        for name, logs in steps.items()
+    }
+    fit = None if guinier.fit is None else (guinier.fit.slope, guinier.fit.intercept)
+    axis = new_axis(*SIZE_INCH)
     axis.set_title(title, fontsize=10)
-    return axis
+    draw_guinier(axis, guinier.squared_frequency, shown, fit)
+    _save(axis.figure, path)
 
 
-def _finish(axis: Any, path: Path) -> None:
-    axis.legend(frameon=False, fontsize=9)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=9)
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
-        axis.figure.savefig(temporary, dpi=130, format="png")
+        figure.savefig(temporary, dpi=130, format="png")

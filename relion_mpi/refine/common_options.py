@@ -169,6 +169,10 @@ class CommonOptions:
     batch: int = option(
         0, help="Particles per batch; 0 chooses from the box", minimum=0, group=RUN
     )
+    report: bool = option(
+        True, help="Keep a page beside the files that shows the run, ROOT_report.html",
+        negate="--no-report", group=RUN,
+    )  # fmt: skip
     pipeline_control: Path | None = option(
         None, help="Folder where RELION's interface looks for how the job ended, and asks for an "
         "end", group=RUN,

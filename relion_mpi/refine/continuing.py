@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 MAY_CHANGE = (
     "o", "j", "gpu", "free_gpu_memory", "auto_iter_max", "iter", "tau2_fudge", "solvent_mask",
     "preread_images", "preread_half", "precision", "batch", "checkpoint_minutes", "scratch_dir",
-    "keep_free_scratch", "reuse_scratch", "keep_scratch",
+    "keep_free_scratch", "reuse_scratch", "keep_scratch", "report",
 )  # fmt: skip
 """Options that may be given anew; the others would make it another run."""
 

@@ -26,7 +26,10 @@ file systems may show times that are a minute old."""
 
 _TURN_SECONDS = 0.05
 # Not only the root: another job may write to the same folder, with a root that begins like ours.
-_OUTPUTS = r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|optimiser|sampling|quarantine)\.star)"
+_OUTPUTS = (
+    r"(it\d{3,}_.+|half\d_.+|class\d{3}.+|(data|model|optimiser|sampling|quarantine)\.star"
+    r"|report\.html)"
+)
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 # How often Slurm has put the same job into its queue again.
 _RESTARTS = "SLURM_RESTART_COUNT"
@@ -166,6 +169,28 @@ class OutputLock:
                     os.utime(self.path)
             elif not self._released.is_set():
                 raise InputError(self._held_by(holder))
+
+
+def held(root: Path) -> bool | None:
+    """Tell whether a job writes to an output now.
+
+    Parameters
+    ----------
+    root
+        --o of the job.
+
+    Returns
+    -------
+    bool or None
+        None without a lock; False if the job that made it is gone.
+    """
+    path = root.with_name(f"{root.name}.lock")
+    try:
+        return not _is_void(path, _read(path))
+    except FileNotFoundError:
+        return None
+    except OSError:  # a folder that may not be written to has no clock to ask
+        return time.time() - path.stat().st_mtime <= STALE_SECONDS
 
 
 def _this_job() -> dict[str, Any]:

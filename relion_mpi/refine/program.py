@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -54,7 +54,17 @@ class _Terms:
     course: Course | None
 
 
-def refine(options: CommonOptions, ranks: World) -> None:
+class Pages(Protocol):
+    """What shows a run to people while it goes on; takes care of its own failures."""
+
+    def refresh(self) -> None:
+        """Show what was written; called in the writing thread."""
+
+    def end(self, *, early: bool = False) -> None:
+        """Show the end of the run, or that it was asked for before the run was complete."""
+
+
+def refine(options: CommonOptions, ranks: World, pages: Pages | None = None) -> None:
     """Run a refinement or classification; collective over all ranks.
 
     Parameters
@@ -63,6 +73,8 @@ def refine(options: CommonOptions, ranks: World) -> None:
         Checked options; the same on all ranks.
     ranks
         The job.
+    pages
+        Shows the run; None for nothing. Used on rank 0 only.
 
     Raises
     ------
@@ -73,13 +85,15 @@ def refine(options: CommonOptions, ranks: World) -> None:
     """
     ending = Ending(options.pipeline_control)
     with ending.listening(ranks.rank):
-        _refine(options, ranks, ending)
+        _refine(options, ranks, ending, pages)
         status = roll_call.tell(ranks, ending.status)
     if status:
         raise JobEnded(status)
 
 
-def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
+def _refine(
+    options: CommonOptions, ranks: World, ending: Ending, pages: Pages | None
+) -> None:
     rooms: list[Room] = []
     if options.gpu is not None:
         from relion_mpi.backend.gpu import binding
@@ -116,7 +130,7 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
 
         def lead(crew: Crew) -> tuple[int, int]:
             assert start is not None
-            return _master(start, crew, ending)
+            return _master(start, crew, ending, pages)
 
         reached = led(ranks, worker, n_lanes, lead) or reached
         used = roll_call.gather(ranks, worker.memory_used())
@@ -129,11 +143,13 @@ def _refine(options: CommonOptions, ranks: World, ending: Ending) -> None:
             say_host_used(as_far_as(host, order, options.healpix_order, size), of_host)
 
 
-def _master(start: Start, crew: Crew, ending: Ending) -> tuple[int, int]:
+def _master(
+    start: Start, crew: Crew, ending: Ending, pages: Pages | None
+) -> tuple[int, int]:
     """Refine, and return the HEALPix order and the largest image size that were reached."""
     began = time.perf_counter()
     ended = False
-    with OutputWriter() as writer:
+    with OutputWriter(None if pages is None else pages.refresh) as writer:
         refinement = Refinement(start, crew, writer, shlex.join(sys.argv), ending.asked)
         try:
             refinement.run()
@@ -147,6 +163,8 @@ def _master(start: Start, crew: Crew, ending: Ending) -> tuple[int, int]:
         log.warning("saved; go on with: %s", shlex.join(words))
     else:
         log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
+    if pages is not None:
+        pages.end(early=ended)
     return refinement.schedule.healpix_order, refinement.largest_size
 
 

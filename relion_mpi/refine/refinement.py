@@ -95,6 +95,7 @@ class Refinement:
         self._ranks: dict[int, dict[str, float]] = {}
         self._seconds = 0.0
         self._random = np.random.default_rng([self.options.random_seed, 1])
+        self._timings: dict[int, dict[str, float]] = {}
         self._work = describe_work(self.batches, self.options.precision)
         self._partial: Partial | None = None
         if start.saved is not None:

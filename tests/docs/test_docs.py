@@ -29,6 +29,7 @@ from relion_mpi.refine.initial_model_options import InitialModelOptions
 from relion_mpi.refine.options import RefineOptions
 from relion_mpi.refine.plan_options import PlanOptions
 from relion_mpi.refine.relion_options import ROWS
+from relion_mpi.report.options import ReportOptions
 from relion_mpi.select.options import SelectOptions
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.star.options import StarOptions
@@ -51,6 +52,7 @@ COMMANDS = {
     "Options of compare": CompareOptions,
     "Options of postprocess": PostprocessOptions,
     "Options of fsc": FscOptions,
+    "Options of report": ReportOptions,
     "Options of doctor": DoctorOptions,
     "Options of validate": ValidateOptions,
     "Options of plan": PlanOptions,
@@ -69,6 +71,7 @@ PAGE_OF = {
     "Options of fsc": "postprocess.md",
     "Options of launch": "cluster.md",
     "Options of submit": "cluster.md",
+    "Options of report": "report.md",
 }
 # Flags of other programs that commands on the pages use.
 FOREIGN = {

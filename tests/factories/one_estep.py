@@ -90,7 +90,8 @@ def run_relion(state):
 def run_ours(state, *words, name="ours"):
     """Run relion-mpi for one iteration."""
     program = [sys.executable, "-m", "relion_mpi.cli.main", "refine3d"]
-    command = [*program, "--o", f"{name}/run", *state.words, "--no-firstiter_cc", *words]
+    own = "--o", f"{name}/run", "--no-firstiter_cc", "--no-report"
+    command = [*program, *state.words, *own, *words]
     _run(state.folder, name, command, dict(os.environ))
 
 

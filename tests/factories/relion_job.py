@@ -24,7 +24,7 @@ def classified_by_both(folder, command, n_class, both, ours, maps):
     (folder / "relion").mkdir()
     _run(folder, "relion_refine", "--o", "relion/run", *both, "--K", str(n_class), *THEIRS)
     program = (sys.executable, "-m", "relion_mpi.cli.main", command)
-    _run(folder, *program, "--o", "ours/run", *both, *ours, "--compat", "relion3")
+    _run(folder, *program, "--o", "ours/run", *both, *ours, "--compat", "relion3", "--no-report")
     return [
         (
             read_star(one / "run_it001_data.star")["particles"].sort("rlnImageName"),

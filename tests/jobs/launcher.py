@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 COLLECTIVE = ROOT / "tests" / "mpi"
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
+RUNS = {"refine", "refine3d", "class3d", "class2d", "initialmodel"}
 
 needs_mpiexec = pytest.mark.skipif(
     not MPIEXEC.exists() and shutil.which("mpiexec") is None,
@@ -23,7 +24,12 @@ needs_mpiexec = pytest.mark.skipif(
 
 
 def mpiexec(n, *arguments, cwd=ROOT):
-    """Start `n` ranks of this Python; more ranks than cores are fine."""
+    """Start `n` ranks of this Python; more ranks than cores are fine.
+
+    Runs draw no pages, which takes seconds, unless they are told to.
+    """
+    if RUNS & set(arguments) and "--report" not in arguments:
+        arguments = (*arguments, "--no-report")
     program = str(MPIEXEC) if MPIEXEC.exists() else "mpiexec"
     environment = {
         name: value

@@ -128,15 +128,16 @@ def test_single_precision_finds_the_poses_of_double_precision(made, tmp_path):
 FINAL = {
     "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc",
     "run_data.star", "run_model.star", "run_sampling.star", "run_class001_angdist.bild",
-    "run_metrics.jsonl", "run_optimiser.star",
+    "run_metrics.jsonl", "run_optimiser.star", "run_report.html",
 }  # fmt: skip
 
 
 def test_a_converged_run_leaves_the_final_files(tmp_path):
     made = particle_set(tmp_path / "set", snr=0.1, sym="O", n=120, box=24, angpix=10.0)
     words = ("--sym", "O", "--healpix_order", "1", "--offset_range", "2", "--ini_high", "40")
-    out = refined(2, made, tmp_path / "out", *words)
+    out = refined(2, made, tmp_path / "out", *words, "--report")
     assert {p.name for p in out.iterdir() if "_it" not in p.name} == FINAL
+    assert 'data-state="finished"' in (out / "run_report.html").read_text(encoding="utf-8")
     general = read_star(out / "run_model.star")["model_general"]
     assert int(general["rlnCurrentImageSize"]) == 24
     particles = read_star(out / "run_data.star")["particles"]

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from relion_mpi.io.atomic import replacing
-from relion_mpi.postprocess.plots import BLACK, GREY
+from relion_mpi.plots.style import GREY, INK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def write_histogram(path: Path, values: NDArray[np.float32], title: str) -> None
     colours = colormaps[_COLOURS](_norm(values)(0.5 * (edges[:-1] + edges[1:])))
     axis.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours)
     median = float(np.median(values))
-    axis.axvline(median, color=BLACK, linewidth=1, ls="--", label=f"median {median:.2f} A")
+    axis.axvline(median, color=INK, linewidth=1, ls="--", label=f"median {median:.2f} A")
     axis.set_title(title, fontsize=10)
     axis.set(xlabel="local resolution (A)", ylabel="voxels (%)")
     axis.legend(frameon=False, fontsize=9)

@@ -13,12 +13,12 @@ from relion_mpi import __version__
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import write_map
 from relion_mpi.io.star import write_star
+from relion_mpi.plots.montage import central_slices, write_montage
 from relion_mpi.refine.checkpoint import drop_old_states, write_state
 from relion_mpi.refine.outputs.bild import write_angdist
 from relion_mpi.refine.outputs.maps import half_numbers, output_maps
 from relion_mpi.refine.outputs.metrics import append_metrics
 from relion_mpi.refine.outputs.model_star import class_resolutions_angst, model_blocks
-from relion_mpi.refine.outputs.montage import central_slices, write_montage
 from relion_mpi.refine.outputs.names import OutputNames
 from relion_mpi.refine.outputs.optimiser_star import keeps_poses, optimiser_blocks
 from relion_mpi.refine.outputs.sampling_star import sampling_blocks
@@ -94,9 +94,15 @@ class OutputWriter:
     """Write records in order in one thread, while the caller goes on.
 
     After a failure nothing more is written, and every later call raises what went wrong.
+
+    Parameters
+    ----------
+    after
+        Called in the thread after the files of a record; takes care of its own failures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after: Callable[[], None] | None = None) -> None:
+        self._after = after
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outputs")
         self._pending: deque[Future[None]] = deque()
         self._failure: BaseException | None = None
@@ -168,6 +174,8 @@ class OutputWriter:
         except BaseException as error:
             self._failure = error
             raise
+        if self._after is not None:
+            self._after()
 
     def _finish(self, n_left: int) -> None:
         """Wait until at most `n_left` records are unfinished."""

@@ -22,7 +22,7 @@ def words(project, *more):
     out = project.folder / "new" / "run"
     return ["refine3d", "--i", str(project.star), "--ref", str(project.reference),
             "--o", str(out), "--random_seed", "1", "--healpix_order", "0",
-            "--offset_range", "2", "--auto_iter_max", "1", *more]  # fmt: skip
+            "--offset_range", "2", "--auto_iter_max", "1", "--no-report", *more]  # fmt: skip
 
 
 def test_a_run_makes_its_folder_and_its_files(tmp_path, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relion_mpi.refine.outputs.montage import (
+from relion_mpi.plots.montage import (
     CAPTION_PIX,
     GAP_PIX,
     LARGEST_TILE_PIX,

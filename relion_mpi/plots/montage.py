@@ -82,7 +82,7 @@ def draw_montage(
         left = GAP_PIX + k % n_column * cell[0]
         top = GAP_PIX + k // n_column * cell[1]
         pen.text((left + 2, top + 2), caption, fill=INK, font=font)
-        grey = Image.fromarray(_as_bytes(image))
+        grey = Image.fromarray(as_bytes(image))
         grey = grey.resize(tile, Image.Resampling.BICUBIC)
         sheet.paste(grey, (left, top + CAPTION_PIX))
     return sheet
@@ -94,8 +94,17 @@ def _columns(n: int, cell: tuple[int, int]) -> int:
     return max(1, min(n, fit, round(math.sqrt(n * cell[1] / cell[0]))))
 
 
-def _as_bytes(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Stretch an image's grey values, the few darkest and brightest pixels cut off."""
+def as_bytes(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Stretch an image's grey values, the few darkest and brightest pixels cut off.
+
+    Parameters
+    ----------
+    image : float (n_y, n_x)
+
+    Returns
+    -------
+    uint8 (n_y, n_x)
+    """
     low, high = np.percentile(image, (DARKEST_PERCENT, BRIGHTEST_PERCENT))
     if not high > low:
         return np.full(image.shape, round(255 * FLAT), np.uint8)
