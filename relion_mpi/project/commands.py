@@ -25,6 +25,7 @@ class Command:
         iterations only those of the last one count
     pictures : what follows --o in the name of a picture for logfile.pdf, as a pattern
     root : what --o is completed by where it is the folder of a job; nothing if --o is a folder
+    output : the option that is meant where --o is said here
     """
 
     kind: str
@@ -32,6 +33,11 @@ class Command:
     outputs: tuple[tuple[str, str], ...]
     root: str = "run"
     pictures: tuple[str, ...] = ()
+    output: str = "o"
+
+    def root_of(self, options: Any) -> Path:
+        """Return the root of the output files, or their folder."""
+        return Path(getattr(options, self.output))
 
 
 _REFINED = (("i", "particles"), ("ref", "map"), ("solvent_mask", "mask"))
@@ -55,6 +61,9 @@ COMMANDS = {
     "class2d": Command("Class2D", _REFINED[:1], _AVERAGES),
     "initialmodel": Command("InitialModel", _REFINED[:1], _CLASSES),
     "select": Command("Select", (("i", "particles"),), ((r"", "particles"),), "particles.star"),
+    "extract": Command("Extract", (("i", "micrographs"), ("reextract_data_star", "particles")), (
+        (r"particles\.star", "particles"),
+    ), "", output="part_dir"),
     "star": Command("Select", (("i", "particles"),), (
         (r"", "particles"), (r"_split\d+\.star", "particles"),
     ), "particles.star"),

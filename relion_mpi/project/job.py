@@ -13,7 +13,7 @@ import polars as pl
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.star import write_star
-from relion_mpi.project.commands import command_for, input_nodes, output_nodes
+from relion_mpi.project.commands import COMMANDS, command_for, input_nodes, output_nodes
 from relion_mpi.project.job_star import job_star
 from relion_mpi.project.kinds import ABORTED, FAILED, JOB_SUFFIX, RUNNING, SUCCEEDED
 from relion_mpi.project.lock import locked
@@ -124,10 +124,10 @@ class Job:
     def _end(self, status: int) -> None:
         project = self.place.project
         if self.command.pictures and status == SUCCEEDED:
-            write_logfile(Path(self.options.o), self.command.pictures)
+            write_logfile(self.command.root_of(self.options), self.command.pictures)
         outputs = [
             (node_name(path, project), kind)
-            for path, kind in output_nodes(self.command, Path(self.options.o))
+            for path, kind in output_nodes(self.command, self.command.root_of(self.options))
         ]
         with locked(project):
             pipeline = Pipeline.read(project / PIPELINE)
@@ -186,7 +186,8 @@ def job_of(name: str, options: Any, words: Sequence[str], project: Path) -> Job 
     Job or None
         None where there is nobody to be told, or nothing to tell of this command.
     """
-    output = getattr(options, "o", None)
+    field = COMMANDS[name].output if name in COMMANDS else "o"
+    output = getattr(options, field, None)
     place = None if output is None else place_of(Path(output), project)
     command = None if place is None else command_for(name, place.kind)
     if place is None or command is None:

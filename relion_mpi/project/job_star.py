@@ -163,7 +163,8 @@ def _external(
         "in_3dref": named(nodes, "map") or named(nodes, "half map"),
         "in_mask": named(nodes, "mask"),
     }
-    known = {f"--{field}" for field, _ in command.inputs} | {"--o", "--j", "--pipeline_control"}
+    known = {f"--{field}" for field, _ in command.inputs}
+    known |= {f"--{command.output}", "--j", "--pipeline_control"}
     rest = [pair for pair in _pairs(words) if pair[0] not in known]
     for number, (flag, value) in enumerate(rest[:_MOST_PARAMETERS], 1):
         values[f"param{number}_label"] = flag.lstrip("-")

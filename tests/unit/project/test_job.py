@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from factories.micrographs import micrograph_project
 from factories.projects import KINDS, WORDS, empty_project, project_with_particles
 from PIL import Image
 
@@ -92,6 +93,21 @@ def test_the_folder_of_a_job_tells_of_it(project, version):
     assert own["pipeline_nodes"].height == 2
     note = (folder / "note.txt").read_text()
     assert f"relion-mpi {' '.join(LINE)} --o Select/job005/particles.star" in note
+
+
+def test_an_extraction_is_told_by_its_folder_of_particles(project, version):
+    micrograph_project(1)
+    folder = "Extract/job007"
+    assert run(
+        "extract", "--i", "micrographs.star", "--coord_dir", "Picks", "--coord_suffix",
+        "_pick.star", "--part_dir", folder, "--part_star", f"{folder}/particles.star", "--extract",
+        "--extract_size", "16",
+    ) == 0  # fmt: skip
+    graph = read_star("default_pipeline.star")
+    assert graph["pipeline_processes"]["rlnPipeLineProcessName"][1] == f"{folder}/"
+    assert graph["pipeline_processes"][column(version, "ProcessStatus")][1] == done(version)
+    assert graph["pipeline_input_edges"].rows() == [("micrographs.star", f"{folder}/")]
+    assert (f"{folder}/", f"{folder}/particles.star") in graph["pipeline_output_edges"].rows()
 
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)

@@ -232,20 +232,19 @@ def test_records_are_written_in_order_in_another_thread(make_record, monkeypatch
     assert len({thread for _, thread in seen}) == 1
 
 
-def test_submit_blocks_while_two_records_wait(make_record, monkeypatch):
-    gate, fourth_accepted = threading.Event(), threading.Event()
+def test_a_record_is_taken_once_the_one_before_is_written(make_record, monkeypatch):
+    gate, second_accepted = threading.Event(), threading.Event()
     monkeypatch.setattr(writer, "write_iteration", lambda r: gate.wait(10))
     record = make_record()
     with OutputWriter() as output:
-        for _ in range(3):  # one is being written, two wait
-            output.submit(record)
+        output.submit(record)  # is being written
         caller = threading.Thread(
-            target=lambda: (output.submit(record), fourth_accepted.set()), daemon=True
+            target=lambda: (output.submit(record), second_accepted.set()), daemon=True
         )
         caller.start()
-        blocked = not fourth_accepted.wait(0.1)
+        blocked = not second_accepted.wait(0.1)
         gate.set()
-        assert fourth_accepted.wait(10)
+        assert second_accepted.wait(10)
         caller.join()
     assert blocked
 
