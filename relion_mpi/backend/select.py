@@ -11,6 +11,7 @@ from relion_mpi.core.errors import InputError
 
 if TYPE_CHECKING:
     from relion_mpi.backend.limits import Limits
+    from relion_mpi.backend.picking import PickingBackend
     from relion_mpi.backend.protocol import Backend
     from relion_mpi.backend.volumes import VolumeBackend
 
@@ -21,6 +22,8 @@ BACKENDS = {"cpu": "relion_mpi.backend.cpu.engine", "gpu": "relion_mpi.backend.g
 """Name of a backend -> module with a `create(precision, limits, deterministic=...)` function."""
 VOLUMES = {"cpu": "relion_mpi.backend.cpu.volumes", "gpu": "relion_mpi.backend.gpu.volumes"}
 """Name of a backend -> module with a `create()` function, for the M-step."""
+PICKING = {"cpu": "relion_mpi.backend.cpu.picking", "gpu": "relion_mpi.backend.gpu.picking"}
+"""Name of a backend -> module with a `create()` function, for particle picking."""
 
 
 def select_backend(
@@ -65,6 +68,24 @@ def select_volumes(name: str) -> VolumeBackend:
     """
     _check(name)
     backend: VolumeBackend = import_module(VOLUMES[name]).create()
+    return backend
+
+
+def select_picking(name: str) -> PickingBackend:
+    """Make the backend of particle picking.
+
+    Parameters
+    ----------
+    name
+        A key of `PICKING`.
+
+    Raises
+    ------
+    InputError
+        If there is no such backend, or CuPy or a GPU is missing for "gpu".
+    """
+    _check(name)
+    backend: PickingBackend = import_module(PICKING[name]).create()
     return backend
 
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "class2d": "relion_mpi.cli.class2d",
     "initialmodel": "relion_mpi.cli.initialmodel",
     "extract": "relion_mpi.cli.extract",
+    "autopick": "relion_mpi.cli.autopick",
+    "pick-score": "relion_mpi.cli.pick_score",
     "select": "relion_mpi.cli.select",
     "star": "relion_mpi.cli.star",
     "reconstruct": "relion_mpi.cli.reconstruct",
