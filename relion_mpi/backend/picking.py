@@ -99,7 +99,7 @@ class Rotations:
 
     def radians(self) -> NDArray[np.float64]:
         """Return the angles that must be interpolated, float64 (n_slice,)."""
-        return np.arange(self.n_slice) * (2.0 * np.pi / self.n)
+        return np.arange(self.n_slice, dtype=np.float64) * (2.0 * np.pi / self.n)
 
 
 @dataclass(frozen=True, slots=True)

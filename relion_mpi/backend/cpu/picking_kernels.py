@@ -81,9 +81,9 @@ def passed(radius, limit, highpass, edge):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, parallel=True)
-def weighed(
+def weighed(  # type: ignore[no-untyped-def]
     transform, fy, fx, limit, highpass, edge, pixel_size, c, with_ctf, intact, scale
-):  # type: ignore[no-untyped-def]
+):
     """Multiply a transform in place by filters, CTF and scale."""
     for y in numba.prange(fy.size):
         for x in range(fx.size):
