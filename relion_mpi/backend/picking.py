@@ -215,14 +215,11 @@ class PickingBackend(Protocol):
             Correlation times weight over the local deviation, and which template and angle.
         """
 
-    def sample(self, scores: handle, area: Area, step: int) -> NDArray[np.float32]:
-        """Return the scores of every step-th row and column of an area, float32 (n,)."""
+    def peaks(self, scores: handle, area: Area, reach: int) -> Peaks:
+        """Return pixels of an area that are above all within `reach` rows and columns.
 
-    def peaks(self, scores: handle, area: Area, lowest: float) -> Peaks:
-        """Return pixels of an area that are at least `lowest` and above their eight neighbours.
-
-        Of equal neighbours the first one in memory counts. The area leaves out the first and the
-        last row and column.
+        Of equal ones the first in memory counts. What is no number is no peak. The area leaves out
+        the first and the last row and column; neighbours outside it count.
         """
 
     def fetch(self, scores: handle) -> ScoreMaps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,77 +12,72 @@ if TYPE_CHECKING:
 
     from relion_mpi.backend.picking import Peaks, PickingGrid
 
-CLEAR = 6.0
-"""Deviations above the median score at which a peak is surely no noise."""
-REACHED_BY_NOISE = 4.5
-"""Deviations above the median score that noise alone hardly reaches in a micrograph."""
+APART = 2.3
+"""Distance of the means of two kinds of peaks, over their joint deviation, at which they are two. A
+normal distribution cut in the middle has 1.9."""
+REACHED_BY_NOISE = 4.0
+"""Deviations above the median of its peaks that noise hardly reaches in a micrograph."""
 NOISE_SHARE = 0.625
-"""Share of the expected score that noise alone may reach: a figure of merit of 0.25."""
+"""Share of the expected score that noise may reach: a figure of merit of 0.25."""
 BELOW_MEDIAN = 15.865
-"""Percentile one deviation below the median. What is above it particles change."""
-N_SAMPLE = 2**17
-"""Scores from which median and deviation are found, at least; see `sample_step`."""
+"""Percentile one deviation below the median."""
+FEWEST = 4
+"""Peaks without which there are no two kinds."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseLevel:
-    """What the scores of a micrograph are where there is no particle."""
-
-    median: float
-    deviation: float
-
-    @property
-    def reached(self) -> float:
-        """What noise alone hardly reaches."""
-        return self.median + REACHED_BY_NOISE * self.deviation
-
-    @property
-    def clear(self) -> float:
-        """Where peaks are surely no noise."""
-        return self.median + CLEAR * self.deviation
-
-    def lowest(self, threshold: float) -> float:
-        """Return the lowest score that a figure of merit of `threshold` can have."""
-        return min(score_of(threshold, self.reached / NOISE_SHARE), self.clear)
-
-    def expected(self, scores: NDArray[np.float32]) -> float:
-        """Return the score that a particle should have.
-
-        Parameters
-        ----------
-        scores : float32 (n,)
-            Of peaks that are not the same particle.
-
-        Returns
-        -------
-        float
-            The median of the clear ones, but so much that noise alone stays below 0.25.
-        """
-        clear = scores[scores >= self.clear]
-        least = self.reached / NOISE_SHARE
-        return max(float(np.median(clear)), least) if clear.size else least
-
-
-def noise_level(sample: NDArray[np.float32]) -> NoiseLevel:
-    """Measure the scores of a micrograph.
+def expected_score(scores: NDArray[np.float32], *, blobs: bool = False) -> float:
+    """Return the score that a particle should have, told from all peaks of a micrograph.
 
     Parameters
     ----------
-    sample : float32 (n,)
-        Scores of pixels all over it.
+    scores : float32 (n,)
+        Peaks of noise and of particles.
+    blobs
+        Whether contrasts were scored: what is between particles then has some, too.
 
     Returns
     -------
-    NoiseLevel
-        The deviation is that below the median.
+    float
+        The median of the higher kind of peaks; at least so much that the lower kind, which is
+        noise, stays below a figure of merit of 0.25. 1 without peaks.
+
+    Notes
+    -----
+    The kinds are cut where the variance between them is largest (Otsu 1979, IEEE Trans. SMC 9:62).
     """
-    low, median = np.percentile(sample, (BELOW_MEDIAN, 50.0))
-    return NoiseLevel(float(median), float(median - low))
+    if not scores.size:
+        return 1.0
+    ordered = np.sort(scores.astype(np.float64))
+    if blobs:
+        return float(np.median(ordered[ordered > 0])) if ordered[-1] > 0 else 1.0
+    cut, distance = _two_kinds(ordered)
+    noise, particles = ordered[:cut], ordered[cut:]
+    if distance < APART:
+        noise, particles = ordered, ordered[:0]
+    low, middle = np.percentile(noise, (BELOW_MEDIAN, 50.0))
+    reached = middle + REACHED_BY_NOISE * (middle - low)
+    likely = float(np.median(particles)) if particles.size else 0.0
+    least = max(float(reached) / NOISE_SHARE, float(np.finfo(np.float32).tiny))
+    return max(likely, least)
 
 
-def sample_step(n_y: int, n_x: int) -> int:
-    """Return how many rows and columns apart scores are sampled."""
-    return max(int(np.sqrt(n_y * n_x / N_SAMPLE)), 1)
+def _two_kinds(ordered: NDArray[np.float64]) -> tuple[int, float]:
+    """Return where the second kind begins, and how far apart the means are in deviations."""
+    n = ordered.size
+    if n < FEWEST:
+        return n - 1, 0.0
+    first = np.arange(1, n)
+    sums, squares = np.cumsum(ordered), np.cumsum(ordered**2)
+    means = sums[:-1] / first, (sums[-1] - sums[:-1]) / (n - first)
+    between = first * (n - first) * (means[1] - means[0]) ** 2
+    k = int(np.argmax(between))
+    cut = k + 1
+    variances = (
+        squares[k] / cut - means[0][k] ** 2,
+        (squares[-1] - squares[k]) / (n - cut) - means[1][k] ** 2,
+    )
+    spread = np.sqrt(max(sum(variances), np.finfo(np.float64).tiny))
+    return cut, float((means[1][k] - means[0][k]) / spread)
 
 
 def merit(score: NDArray[np.float32], expected: float) -> NDArray[np.float64]:
@@ -95,11 +89,6 @@ def merit(score: NDArray[np.float32], expected: float) -> NDArray[np.float64]:
     pixel is near 1: (exp(a) - 1) / (exp(b) - 1) becomes a / b, which is 2 score / expected - 1.
     """
     return 2.0 * score.astype(np.float64) / expected - 1.0
-
-
-def score_of(figure: float, expected: float) -> float:
-    """Return the score of a figure of merit."""
-    return 0.5 * (1.0 + figure) * expected
 
 
 def positions(peaks: Peaks, grid: PickingGrid) -> NDArray[np.float64]:

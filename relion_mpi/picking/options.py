@@ -106,8 +106,8 @@ class AutopickOptions:
         False, help="correct for the CTF up to its first peak", group=_BLOBS
     )
     Log_max_search: float = option(
-        5.0, help="look for blobs of up to so many times the largest diameter, and of as many "
-        "times less than the smallest: they are no particles", minimum=1.0, group=_BLOBS,
+        1.5, help="look for blobs of up to so many times the largest diameter: they are no "
+        "particles", minimum=1.0, group=_BLOBS,
     )  # fmt: skip
     threshold: float = option(
         0.25, help="lowest figure of merit: 1 is what a particle should give, 0 is where noise is "

@@ -247,12 +247,11 @@ def _templates(
 
 
 def _diameters(options: AutopickOptions) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """List diameters of blobs; the smallest and the largest of a particle are among them."""
+    """List diameters of blobs, those of particles first; larger ones are not particles."""
     low, high, more = options.LoG_diam_min, options.LoG_diam_max, options.Log_max_search
     inner = max(int(np.ceil(np.log(high / low) / np.log(BLOB_STEP))), 1)
     outer = int(np.ceil(np.log(more) / np.log(BLOB_STEP)))
     within = low * (high / low) ** (np.arange(inner + 1) / inner)
     step = more ** (1.0 / outer) if outer else 1.0
     beyond = step ** np.arange(1, outer + 1)
-    found = np.concatenate([low / beyond[::-1], within, high * beyond])
-    return np.unique(np.round(found, 6))
+    return np.concatenate([within, high * beyond])

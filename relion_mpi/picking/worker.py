@@ -12,7 +12,7 @@ from relion_mpi.backend.picking import Contrast
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import read_map
 from relion_mpi.picking.grid import make_grid, picking_area, ring_transform
-from relion_mpi.picking.merit import apart, merit, noise_level, positions, sample_step
+from relion_mpi.picking.merit import apart, expected_score, merit, positions
 from relion_mpi.picking.outputs import FoundMaps, write_maps
 from relion_mpi.picking.pictures import thumbnail
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relion_mpi.backend.picking import Peaks, PickingBackend, PickingGrid
-    from relion_mpi.picking.merit import NoiseLevel
     from relion_mpi.picking.micrographs import Micrograph
     from relion_mpi.picking.options import AutopickOptions
     from relion_mpi.picking.templates import Templates
@@ -134,15 +133,13 @@ class PickWorker:
             film, self._templates, templates.rotations, templates.weights(sizes.grid, contrast)
         )
         area = picking_area(sizes.grid, templates.border_pix + options.skip_side)
-        step = sample_step(area.y1 - area.y0, area.x1 - area.x0)
-        sample = backend.sample(scores, area, step)
-        if not sample.size:
-            return _nothing(f"{micrograph.path}: it is smaller than a particle")
-        if not np.isfinite(sample).all():
-            return _nothing(f"{micrograph.path}: pixels that are not finite")
-        level = noise_level(sample)
-        peaks = backend.peaks(scores, area, level.lowest(options.threshold))
-        picks = _chosen(peaks, level, sizes.grid, setup, micrograph.pixel_size_angst)
+        peaks = backend.peaks(scores, area, _reach(setup, sizes.grid))
+        if not peaks.score.size:
+            return _nothing(
+                f"{micrograph.path}: no place for a particle: it is too small, constant, or has "
+                "pixels that are not finite"
+            )
+        picks = _chosen(peaks, sizes.grid, setup, micrograph.pixel_size_angst)
         if options.write_fom_maps:
             maps = FoundMaps(backend.fetch(scores), picks.expected, templates.rotations.n)
             write_maps(task.micrograph, options, sizes.grid, maps)
@@ -169,8 +166,17 @@ class PickWorker:
         return self._sizes[shape]
 
 
+def _reach(setup: Setup, grid: PickingGrid) -> int:
+    """Return how far apart peaks are, in pixels of the grid of scores.
+
+    Half a particle's radius leaves peaks of noise between particles, from which these are told.
+    """
+    reach = 0.5 * min(setup.templates.radius_pix, setup.min_distance_pix)
+    return max(int(reach * grid.work[1] / grid.padded[1]), 1)
+
+
 def _chosen(
-    peaks: Peaks, level: NoiseLevel, grid: PickingGrid, setup: Setup, pixel_size_angst: float
+    peaks: Peaks, grid: PickingGrid, setup: Setup, pixel_size_angst: float
 ) -> Picks:
     """Choose peaks that are particles."""
     options, templates = setup.options, setup.templates
@@ -189,13 +195,12 @@ def _chosen(
         kept = kept[_in_range(of_peak[kept], options)]
         wide = 0.5 * (of_peak + options.LoG_diam_min) * options.LoG_neighbour / 100.0
         distance = wide[kept] / pixel_size_angst
+    expected = expected_score(peaks.score[kept], blobs=options.LoG)
     kept = kept[apart(points[kept], distance)]
-    expected = level.expected(peaks.score[kept])
     figures = merit(peaks.score[kept], expected)
     good = figures >= options.threshold
     if options.LoG:
-        clear = figures[peaks.score[kept] >= level.clear]
-        spread = float(clear.std()) if clear.size else 0.0
+        spread = float(figures[good].std()) if good.any() else 0.0
         good = figures >= options.threshold + options.LoG_adjust_threshold * spread
         good &= figures <= 1.0 + options.LoG_upper_threshold * max(spread, 1e-3)
     kept, figures = kept[good], figures[good]

@@ -140,16 +140,9 @@ class CPUPicking:
         over_deviation(score, film.deviation)
         return ScoreMaps(score, index, film.mean, film.deviation)
 
-    def sample(self, scores: ScoreMaps, area: Area, step: int) -> NDArray[np.float32]:
-        """Return the scores of every step-th row and column of an area."""
-        part = scores.score[area.y0 : area.y1 : step, area.x0 : area.x1 : step]
-        return np.ascontiguousarray(part).reshape(-1)
-
-    def peaks(self, scores: ScoreMaps, area: Area, lowest: float) -> Peaks:
-        """Return pixels of an area that are at least `lowest` and above their neighbours."""
-        y, x = local_maxima(
-            scores.score, area.y0, area.y1, area.x0, area.x1, np.float32(lowest)
-        )
+    def peaks(self, scores: ScoreMaps, area: Area, reach: int) -> Peaks:
+        """Return pixels of an area that are above all within `reach` rows and columns."""
+        y, x = local_maxima(scores.score, area.y0, area.y1, area.x0, area.x1, reach)
         score = scores.score
         around = np.stack([score[y - 1, x], score[y + 1, x], score[y, x - 1], score[y, x + 1]], 1)
         return Peaks(

@@ -171,23 +171,27 @@ def over_deviation(score, deviation):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def local_maxima(score, y0, y1, x0, x1, lowest):  # type: ignore[no-untyped-def]
+def is_highest(score, y, x, reach):  # type: ignore[no-untyped-def]
+    """Tell whether a pixel is above all within `reach` rows and columns."""
+    value = score[y, x]
+    for j in range(max(y - reach, 0), min(y + reach + 1, score.shape[0])):
+        for i in range(max(x - reach, 0), min(x + reach + 1, score.shape[1])):
+            other = score[j, i]
+            before = j < y or (j == y and i < x)
+            if other > value or (before and other == value):
+                return False
+    return value > -np.inf  # NaN is above nothing
+
+
+@numba.njit(cache=True)
+def local_maxima(score, y0, y1, x0, x1, reach):  # type: ignore[no-untyped-def]
     """Return rows and columns, int32, of local maxima; see `PickingBackend.peaks`."""
     found_y = numba.typed.List.empty_list(numba.int32)
     found_x = numba.typed.List.empty_list(numba.int32)
-    for y in range(max(y0, 1), min(y1, score.shape[0] - 1)):
-        for x in range(max(x0, 1), min(x1, score.shape[1] - 1)):
-            value = score[y, x]
-            if value < lowest:
-                continue
-            above = True
-            for j in range(-1, 2):
-                for i in range(-1, 2):
-                    other = score[y + j, x + i]
-                    before = j < 0 or (j == 0 and i < 0)
-                    if other > value or (before and other == value):
-                        above = False
-            if above:
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            # Most pixels have a neighbour that is higher.
+            if is_highest(score, y, x, 1) and is_highest(score, y, x, reach):
                 found_y.append(np.int32(y))
                 found_x.append(np.int32(x))
     n = len(found_y)

@@ -174,15 +174,9 @@ class GPUPicking:
             )  # fmt: skip
         return Scores(score, index, film.local)
 
-    def sample(self, scores: Scores, area: Area, step: int) -> NDArray[np.float32]:
-        """Return the scores of every step-th row and column of an area."""
-        part = scores.score[area.y0 : area.y1 : step, area.x0 : area.x1 : step]
-        found: NDArray[np.float32] = cp.ascontiguousarray(part).get().reshape(-1)
-        return found
-
-    def peaks(self, scores: Scores, area: Area, lowest: float) -> Peaks:
-        """Return pixels of an area that are at least `lowest` and above their neighbours."""
-        n_x = scores.score.shape[1]
+    def peaks(self, scores: Scores, area: Area, reach: int) -> Peaks:
+        """Return pixels of an area that are above all within `reach` rows and columns."""
+        n_y, n_x = scores.score.shape
         area_y, area_x = area.y1 - area.y0, area.x1 - area.x0
         room, n = FIRST_ROOM, 0
         found = cp.empty((0, 9), np.float32)
@@ -190,9 +184,9 @@ class GPUPicking:
             count, found = cp.zeros(1, np.int32), cp.empty((room, 9), np.float32)
             kernel("picking", "local_maxima", _OPPOSITE[0])(
                 (blocks(area_x), area_y), (BLOCK,),
-                (scores.score, scores.index, scores.local[0], scores.local[1], np.int32(n_x),
-                 np.int32(area.y0), np.int32(area.x0), np.int32(area.x1), np.float32(lowest),
-                 np.int32(room), count, found),
+                (scores.score, scores.index, scores.local[0], scores.local[1], np.int32(n_y),
+                 np.int32(n_x), np.int32(area.y0), np.int32(area.x0), np.int32(area.x1),
+                 np.int32(reach), np.int32(room), count, found),
             )  # fmt: skip
             n = int(count.get()[0])
             if n <= room:

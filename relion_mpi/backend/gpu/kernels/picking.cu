@@ -180,24 +180,32 @@ extern "C" __global__ void keep_best(
     index[at] = which;
 }
 
+// Whether a pixel of score (n_y, n_x) is above all within `reach` rows and columns.
+__device__ bool is_highest(const float* __restrict__ score, int n_y, int n_x, int y, int x, int reach)
+{
+    const float value = score[y * n_x + x];
+    for (int j = max(y - reach, 0); j < min(y + reach + 1, n_y); j++)
+        for (int i = max(x - reach, 0); i < min(x + reach + 1, n_x); i++) {
+            const float other = score[j * n_x + i];
+            const bool before = j < y || (j == y && i < x);
+            if (other > value || (before && other == value)) return false;
+        }
+    return value > __int_as_float(0xff800000);  // NaN is above nothing
+}
+
 // grid (column blocks, rows of the area): local maxima of score (n_y, n_x). found: at most n_most
 // rows of 9 floats: place and index as integers, score, the four around it, mean, deviation.
 extern "C" __global__ void local_maxima(
     const float* __restrict__ score, const int* __restrict__ index,
-    const float* __restrict__ mean, const float* __restrict__ deviation, int n_x, int y0, int x0,
-    int x1, float lowest, int n_most, int* __restrict__ count, float* __restrict__ found)
+    const float* __restrict__ mean, const float* __restrict__ deviation, int n_y, int n_x, int y0,
+    int x0, int x1, int reach, int n_most, int* __restrict__ count, float* __restrict__ found)
 {
     const int x = x0 + blockIdx.x * blockDim.x + threadIdx.x, y = y0 + blockIdx.y;
     if (x >= x1) return;
+    // Most pixels have a neighbour that is higher.
+    if (!is_highest(score, n_y, n_x, y, x, 1) || !is_highest(score, n_y, n_x, y, x, reach)) return;
     const int at = y * n_x + x;
     const float value = score[at];
-    if (!(value >= lowest)) return;
-    for (int j = -1; j <= 1; j++)
-        for (int i = -1; i <= 1; i++) {
-            const float other = score[at + j * n_x + i];
-            const bool before = j < 0 || (j == 0 && i < 0);
-            if (other > value || (before && other == value)) return;
-        }
     const int k = atomicAdd(count, 1);
     if (k >= n_most) return;
     float* row = found + 9ll * k;
