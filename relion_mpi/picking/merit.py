@@ -21,6 +21,8 @@ NOISE_SHARE = 0.625
 """Share of the expected score that noise may reach: a figure of merit of 0.25."""
 BELOW_MEDIAN = 15.865
 """Percentile one deviation below the median."""
+USUAL = 0.95
+"""Share of the blobs that are surely no ice."""
 FEWEST = 4
 """Peaks without which there are no two kinds."""
 
@@ -33,13 +35,14 @@ def expected_score(scores: NDArray[np.float32], *, blobs: bool = False) -> float
     scores : float32 (n,)
         Peaks of noise and of particles.
     blobs
-        Whether contrasts were scored: what is between particles then has some, too.
+        Whether contrasts were scored, which are not all noise where there is no particle.
 
     Returns
     -------
     float
         The median of the higher kind of peaks; at least so much that the lower kind, which is
-        noise, stays below a figure of merit of 0.25. 1 without peaks.
+        noise, stays below a figure of merit of 0.25. For blobs the median of the higher kind or,
+        if there is one kind only, of all. 1 without peaks.
 
     Notes
     -----
@@ -49,7 +52,7 @@ def expected_score(scores: NDArray[np.float32], *, blobs: bool = False) -> float
         return 1.0
     ordered = np.sort(scores.astype(np.float64))
     if blobs:
-        return float(np.median(ordered[ordered > 0])) if ordered[-1] > 0 else 1.0
+        return _expected_contrast(ordered)
     cut, distance = _two_kinds(ordered)
     noise, particles = ordered[:cut], ordered[cut:]
     if distance < APART:
@@ -59,6 +62,15 @@ def expected_score(scores: NDArray[np.float32], *, blobs: bool = False) -> float
     likely = float(np.median(particles)) if particles.size else 0.0
     least = max(float(reached) / NOISE_SHARE, float(np.finfo(np.float32).tiny))
     return max(likely, least)
+
+
+def _expected_contrast(ordered: NDArray[np.float64]) -> float:
+    """Return the contrast that a blob should have; ice and dirt are few and have much."""
+    bright = ordered[ordered > 0]
+    if not bright.size:
+        return 1.0
+    cut, distance = _two_kinds(np.minimum(bright, np.quantile(bright, USUAL)))
+    return float(np.median(bright[cut:] if distance >= APART else bright))
 
 
 def _two_kinds(ordered: NDArray[np.float64]) -> tuple[int, float]:
@@ -78,6 +90,15 @@ def _two_kinds(ordered: NDArray[np.float64]) -> tuple[int, float]:
     )
     spread = np.sqrt(max(sum(variances), np.finfo(np.float64).tiny))
     return cut, float((means[1][k] - means[0][k]) / spread)
+
+
+def told_from(radius_pix: float) -> float:
+    """Return how far apart peaks are from which the expected score is told, in pixels.
+
+    It leaves out the lower peaks around a particle, and leaves those in the gaps of a micrograph
+    that is full of particles.
+    """
+    return 0.7 * radius_pix
 
 
 def merit(score: NDArray[np.float32], expected: float) -> NDArray[np.float64]:

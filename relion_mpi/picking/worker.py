@@ -12,7 +12,7 @@ from relion_mpi.backend.picking import Contrast
 from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import read_map
 from relion_mpi.picking.grid import make_grid, picking_area, ring_transform
-from relion_mpi.picking.merit import apart, expected_score, merit, positions
+from relion_mpi.picking.merit import apart, expected_score, merit, positions, told_from
 from relion_mpi.picking.outputs import FoundMaps, write_maps
 from relion_mpi.picking.pictures import thumbnail
 
@@ -171,7 +171,7 @@ def _reach(setup: Setup, grid: PickingGrid) -> int:
 
     Half a particle's radius leaves peaks of noise between particles, from which these are told.
     """
-    reach = 0.5 * min(setup.templates.radius_pix, setup.min_distance_pix)
+    reach = 0.5 * setup.templates.radius_pix
     return max(int(reach * grid.work[1] / grid.padded[1]), 1)
 
 
@@ -195,7 +195,8 @@ def _chosen(
         kept = kept[_in_range(of_peak[kept], options)]
         wide = 0.5 * (of_peak + options.LoG_diam_min) * options.LoG_neighbour / 100.0
         distance = wide[kept] / pixel_size_angst
-    expected = expected_score(peaks.score[kept], blobs=options.LoG)
+    single = kept[apart(points[kept], told_from(templates.radius_pix))]
+    expected = expected_score(peaks.score[single], blobs=options.LoG)
     kept = kept[apart(points[kept], distance)]
     figures = merit(peaks.score[kept], expected)
     good = figures >= options.threshold
