@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import fft
 
 from relion_mpi.backend.cpu.picking_kernels import passed
 from relion_mpi.backend.cpu.project import transform_reference
@@ -122,6 +123,7 @@ def image_templates(
     r_max = min(int(np.ceil(limit * box)) + 1, box // 2)
     size = padded_size(r_max, padding)
     planes = np.empty((len(images), *plane_shape(size)), np.complex64)
+    power = np.empty((len(images), size // 2 + 1))
     for k, image in enumerate(images):
         grey = image[inside].astype(np.float64)
         if not grey.std() > 0:
@@ -130,12 +132,12 @@ def image_templates(
                 "pixels, expected a particle; leave it out (empty classes have no average)"
             )
         masked = np.where(inside, (image - grey.mean()) / grey.std(), 0.0)
+        power[k] = _circle_power(masked, box * padding, power.shape[1])
         flat = np.empty(2 * planes[k].size, np.float32)
         transform_reference(masked.astype(np.float32), r_max, padding, flat)
         planes[k] = flat.view(np.complex64).reshape(planes[k].shape) * np.float32(box**2)
     return Templates(
-        planes, box, padding, _circle_power(planes, box * padding), Rotations(n_psi),
-        np.empty(0), radius_pix, box / 2,
+        planes, box, padding, power, Rotations(n_psi), np.empty(0), radius_pix, box / 2
     )  # fmt: skip
 
 
@@ -201,18 +203,16 @@ def automatic_diameter_pix(images: NDArray[np.float32]) -> float:
     return float(np.mean(widths))
 
 
-def _circle_power(planes: NDArray[np.complex64], scale: float) -> NDArray[np.float64]:
-    """Sum |plane|^2 over circles of one padded pixel; (n, n_radius)."""
-    n, size, half = planes.shape
-    y, x = np.mgrid[-(size // 2) : size // 2 + 1, :half]
-    circle = round_half_away(np.sqrt((x**2 + y**2).astype(np.float64)))
-    twice = np.where(x > 0, 2.0, 1.0) / scale**2
-    n_radius = int(circle.max()) + 1
-    power = np.empty((n, n_radius))
-    for row, one in zip(power, planes, strict=True):
-        squares = twice * np.abs(one).astype(np.float64) ** 2
-        row[:] = np.bincount(circle.ravel(), squares.ravel(), n_radius)
-    return power
+def _circle_power(image: NDArray[np.float64], side: int, n_radius: int) -> NDArray[np.float64]:
+    """Sum the squared transform over circles, as an integral over cycles per pixel; (n_radius,).
+
+    Not of the planes: these are made so that what is interpolated between their pixels is right.
+    """
+    transform = fft.rfft2(image, s=(side, side))
+    y, x = fft.fftfreq(side, 1.0 / side)[:, None], fft.rfftfreq(side, 1.0 / side)[None, :]
+    circle = np.minimum(round_half_away(np.hypot(y, x)), n_radius)
+    squares = np.abs(transform) ** 2 * np.where((x > 0) & (x < side / 2), 2.0, 1.0) / side**2
+    return np.bincount(circle.ravel(), squares.ravel(), n_radius + 1)[:n_radius]
 
 
 def _ctf_power(radius: NDArray[np.float64], contrast: Contrast) -> NDArray[np.float64]:
