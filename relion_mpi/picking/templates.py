@@ -212,7 +212,8 @@ def _circle_power(image: NDArray[np.float64], side: int, n_radius: int) -> NDArr
     y, x = fft.fftfreq(side, 1.0 / side)[:, None], fft.rfftfreq(side, 1.0 / side)[None, :]
     circle = np.minimum(round_half_away(np.hypot(y, x)), n_radius)
     squares = np.abs(transform) ** 2 * np.where((x > 0) & (x < side / 2), 2.0, 1.0) / side**2
-    return np.bincount(circle.ravel(), squares.ravel(), n_radius + 1)[:n_radius]
+    sums = np.bincount(circle.ravel(), squares.ravel(), n_radius + 1)[:n_radius]
+    return sums.astype(np.float64)
 
 
 def _ctf_power(radius: NDArray[np.float64], contrast: Contrast) -> NDArray[np.float64]:

@@ -86,8 +86,8 @@ def plain(image, grid, n_psi, weights, params=None):
     half = made.BOX // 2
     pixel = np.arange(-half, half)
     disc = np.hypot(pixel[:, None], pixel[None, :]) < RADIUS
-    for k, image in enumerate(made.templates().astype(float)):
-        flat = np.where(disc, (image - image[disc].mean()) / image[disc].std(), 0.0)
+    for k, drawn in enumerate(made.templates().astype(float)):
+        flat = np.where(disc, (drawn - drawn[disc].mean()) / drawn[disc].std(), 0.0)
         for j in range(n_psi):
             c, s = np.cos(2 * np.pi * j / n_psi), np.sin(2 * np.pi * j / n_psi)
             # The frequency (fx, fy) of the turned template is A^T (fx, fy) of the template.

@@ -19,6 +19,8 @@ from relion_mpi.doctor.options import DoctorOptions
 from relion_mpi.extract.options import ExtractOptions
 from relion_mpi.maps.map_options import MapOptions
 from relion_mpi.maps.mask_options import MaskOptions
+from relion_mpi.picking.options import AutopickOptions
+from relion_mpi.picking.score_options import PickScoreOptions
 from relion_mpi.postprocess.options import FscOptions, PostprocessOptions
 from relion_mpi.project.external import INPUTS
 from relion_mpi.project.job import SWITCH
@@ -47,6 +49,8 @@ COMMANDS = {
     "Options of star": StarOptions,
     "Options of reconstruct": ReconstructOptions,
     "Options of subtract": SubtractOptions,
+    "Options of autopick": AutopickOptions,
+    "Options of pick-score": PickScoreOptions,
     "Options of mask": MaskOptions,
     "Options of map": MapOptions,
     "Options of compare": CompareOptions,
@@ -65,6 +69,8 @@ PAGE_OF = {
     "Options of reconstruct": "particles.md",
     "Options of subtract": "particles.md",
     "Options of extract": "extract.md",
+    "Options of autopick": "picking.md",
+    "Options of pick-score": "picking.md",
     "Options of mask": "maps.md",
     "Options of map": "maps.md",
     "Options of postprocess": "postprocess.md",

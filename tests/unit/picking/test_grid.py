@@ -41,7 +41,9 @@ def test_without_one_it_is_the_micrograph():
     assert grid.limit == 0.5
 
 
-@pytest.mark.parametrize(("shrink", "work"), [(1.0, (400, 600)), (0.5, (200, 300)), (300, (200, 300))])
+@pytest.mark.parametrize(
+    ("shrink", "work"), [(1.0, (400, 600)), (0.5, (200, 300)), (300, (200, 300))]
+)
 def test_the_grid_can_be_chosen(shrink, work):
     assert make_grid((400, 600), 1.0, lowpass_angst=10.0, shrink=shrink).work == work
 

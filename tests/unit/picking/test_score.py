@@ -39,7 +39,8 @@ def test_a_chain_that_the_nearest_pick_would_break_is_matched_whole():
 
 
 def test_two_picks_of_one_particle_are_one_pair():
-    one = Coordinates(np.array([[5.0, 5.0]]), np.array([[5.0, 4.0], [5.0, 6.0]]), np.array([2, 1.0]))
+    picks = np.array([[5.0, 4.0], [5.0, 6.0]])
+    one = Coordinates(np.array([[5.0, 5.0]]), picks, np.array([2.0, 1.0]))
     counts = counts_at([one], -np.inf, 2.0)
     assert (counts.precision, counts.recall, counts.fdr) == (0.5, 1.0, 0.5)
     assert counts.f1 == pytest.approx(2 / 3)
@@ -60,7 +61,8 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "job" / "mics").mkdir(parents=True)
     write_map("a.mrc", np.zeros((100, 120), np.float32), 1.0)
     write_map("b.mrc", np.zeros((100, 120), np.float32), 1.0)
-    write_star("mics.star", {"micrographs": pl.DataFrame({"rlnMicrographName": ["a.mrc", "b.mrc"]})})
+    names = pl.DataFrame({"rlnMicrographName": ["a.mrc", "b.mrc"]})
+    write_star("mics.star", {"micrographs": names})
 
     def coordinates(path, rows, merit=None):
         x, y = zip(*rows, strict=True) if rows else ((), ())
