@@ -151,8 +151,9 @@ def whole_run(program, options, lowpass, out, more=()):
     """Time a whole run of a program on the micrograph, one process."""
     shutil.rmtree(options.folder / out, ignore_errors=True)
     words = ["--i", "micrographs.star", "--ref", "templates.mrcs", "--odir", f"{out}/",
-             "--invert", "--ctf", "--ang", options.ang, "--lowpass", lowpass,
-             "--shrink", "0", "--threshold", "0", "--particle_diameter", DIAMETER_ANGST, "--min_distance", "200", *more]  # fmt: skip
+             "--invert", "--ctf", "--ang", options.ang, "--lowpass", lowpass, "--shrink", "0",
+             "--threshold", "0", "--particle_diameter", DIAMETER_ANGST, "--min_distance", "200",
+             *more]  # fmt: skip
     start = time.perf_counter()
     subprocess.run([*program, *map(str, words)], cwd=options.folder, check=True,
                    capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
