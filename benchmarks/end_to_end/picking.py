@@ -31,7 +31,9 @@ from relion_mpi.picking.references import projections
 RESULTS = Path(__file__).parent.parent / "results"
 GREY_SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 BLOBS = {"LoG_diam_min": 90, "LoG_diam_max": 130}
-CLASSES = {"K": 8, "iter": 12, "psi_step": 12, "particle_diameter": 160, "random_seed": 1}
+EACH = 50
+"""Particles of a micrograph that are averaged, at most."""
+CLASSES = {"K": 4, "iter": 8, "psi_step": 12, "particle_diameter": 160, "random_seed": 1}
 
 
 def arguments():
@@ -140,7 +142,7 @@ def write_classes(options):
     for row in table.iter_rows(named=True):
         image = -read_map(options.micrographs / row["rlnMicrographName"])[0][0]
         picks = next(iter(read_star(files[row["rlnMicrographName"]]).values()))
-        picks = picks.filter(pl.col("rlnAutopickFigureOfMerit") >= 0.25)
+        picks = picks.filter(pl.col("rlnAutopickFigureOfMerit") >= 0.25)[:EACH]
         for x, y in picks.select("rlnCoordinateX", "rlnCoordinateY").iter_rows():
             x, y = round(x) - box // 2, round(y) - box // 2
             part = image[y : y + box, x : x + box]
@@ -199,7 +201,8 @@ def main():
                 found = with_templates(
                     options, program, kind, mine or write_classes(options), lowpass
                 )
-                tell(program, kind, lowpass, found, grey_scale=None if mine is None else grey)
+                scaled = program == "relion" and mine is not None
+                tell(program, kind, lowpass, found, **({"grey_scale": grey} if scaled else {}))
     for program in options.programs if "blobs" in options.templates else ():
         more = ["--LoG", *flags(BLOBS)] + (["--lowpass", "20"] if program == "relion" else [])
         tell(program, "none (blobs)", None, pick(options, program, f"{program}_blobs", more))

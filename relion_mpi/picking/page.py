@@ -86,7 +86,7 @@ main { display: flex; padding: 12px; gap: 12px; }
 nav { width: 230px; max-height: 82vh; overflow: auto; font-size: 13px; flex: none; }
 nav div { padding: 3px 6px; cursor: pointer; overflow-wrap: anywhere; }
 nav div.on { background: #2f6f4f; }
-#view { max-width: 100%; height: auto; }
+#view { width: min(100%, 1100px); height: auto; }
 </style></head><body>
 <header><h1>@TITLE@</h1>
 <label>figure of merit at least <input type="range" id="cut" step="0.01">
