@@ -30,7 +30,7 @@ from relion_mpi.picking.references import projections
 
 RESULTS = Path(__file__).parent.parent / "results"
 GREY_SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
-BLOBS = {"LoG_diam_min": 90, "LoG_diam_max": 130}
+BLOBS = {"LoG_diam_min": 110, "LoG_diam_max": 140}
 EACH = 50
 """Particles of a micrograph that are averaged, at most."""
 CLASSES = {"K": 4, "iter": 8, "psi_step": 12, "particle_diameter": 160, "random_seed": 1}
@@ -204,7 +204,10 @@ def main():
                 scaled = program == "relion" and mine is not None
                 tell(program, kind, lowpass, found, **({"grey_scale": grey} if scaled else {}))
     for program in options.programs if "blobs" in options.templates else ():
-        more = ["--LoG", *flags(BLOBS)] + (["--lowpass", "20"] if program == "relion" else [])
+        more = ["--LoG", *flags(BLOBS)]
+        if program == "relion":
+            # Blobs of low figures of merit as well, so that there is a threshold to choose.
+            more += ["--lowpass", "20", "--LoG_adjust_threshold", "-1"]
         tell(program, "none (blobs)", None, pick(options, program, f"{program}_blobs", more))
 
 

@@ -88,7 +88,7 @@ class AutopickOptions:
         -1.0, help="largest diameter of a particle", unit="angst", group=_BLOBS
     )
     LoG_neighbour: float = option(
-        100.0, help="of two blobs nearer than this share of the mean of the found and the smallest "
+        75.0, help="of two blobs nearer than this share of the mean of the found and the smallest "
         "diameter the better one stays", unit="%", minimum=0.0, group=_BLOBS,
     )  # fmt: skip
     Log_invert: bool = option(
