@@ -31,6 +31,8 @@ from relion_mpi.picking.references import projections
 RESULTS = Path(__file__).parent.parent / "results"
 GREY_SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 BLOBS = {"LoG_diam_min": 110, "LoG_diam_max": 140}
+SHARE = 0.1
+"""Of the particles, that makes a class a template."""
 EACH = 50
 """Particles of a micrograph that are averaged, at most."""
 CLASSES = {"K": 4, "iter": 8, "psi_step": 12, "particle_diameter": 160, "random_seed": 1}
@@ -166,7 +168,7 @@ def write_classes(options):
     model = read_star(folder / f"run_it{CLASSES['iter']:03d}_model.star")["model_classes"]
     shares = model["rlnClassDistribution"].to_numpy()
     found, size = read_map(folder / f"run_it{CLASSES['iter']:03d}_classes.mrcs")
-    write_map(averages, found[shares > 0.05], size, stack=True)
+    write_map(averages, found[shares > SHARE], size, stack=True)
     return averages
 
 
