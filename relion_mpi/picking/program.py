@@ -13,10 +13,8 @@ from relion_mpi.core.errors import InputError
 from relion_mpi.core.progress import Progress
 from relion_mpi.geometry.symmetry import point_group
 from relion_mpi.parallel import abort
-from relion_mpi.parallel.inline import InlineCrew
-from relion_mpi.parallel.mpi_crew import MPICrew
+from relion_mpi.parallel.crews import led
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
-from relion_mpi.parallel.worker_loop import serve
 from relion_mpi.picking.micrographs import read_micrographs
 from relion_mpi.picking.outputs import write_coordinates, write_lists
 from relion_mpi.picking.page import Shown, write_page
@@ -69,14 +67,12 @@ def autopick(options: AutopickOptions, ranks: World) -> None:
             mistake = error
     abort.agree_or_stop(ranks.comm, mistake)
     set_threads(threads_per_rank(options.j or None, ranks))
-    worker = PickWorker()
-    if job is None:
-        assert ranks.comm is not None
-        serve(ranks.comm, worker)
-    elif ranks.comm is None or ranks.size == 1:
-        job.run(InlineCrew(worker))
-    else:
-        job.run(MPICrew(ranks.comm))
+
+    def lead(crew: Crew) -> None:
+        assert job is not None
+        job.run(crew)
+
+    led(ranks, PickWorker(), 1, lead)
 
 
 class _Job:

@@ -151,6 +151,10 @@ class PickWorker:
         """Return nothing: results are all there is."""
         return []
 
+    def counts(self) -> dict[str, float]:
+        """Return nothing: results tell what was done."""
+        return {}
+
     def _sizes_of(self, micrograph: Micrograph) -> _Sizes:
         """Choose sizes for a shape once."""
         assert self._setup is not None

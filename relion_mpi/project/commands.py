@@ -61,6 +61,10 @@ COMMANDS = {
     "class2d": Command("Class2D", _REFINED[:1], _AVERAGES),
     "initialmodel": Command("InitialModel", _REFINED[:1], _CLASSES),
     "select": Command("Select", (("i", "particles"),), ((r"", "particles"),), "particles.star"),
+    "autopick": Command("AutoPick", (("i", "micrographs"), ("ref", "map")), (
+        (r"autopick\.star", "coordinates"),
+        (r"coords_suffix_autopick\.star", "coordinates' suffix"),
+    ), "", output="odir"),
     "extract": Command("Extract", (("i", "micrographs"), ("reextract_data_star", "particles")), (
         (r"particles\.star", "particles"),
     ), "", output="part_dir"),

@@ -48,13 +48,20 @@ PROCESSES = {
 
 JOB_SUFFIX = {
     kind: f".{kind.lower()}"
-    for kind in ("Class2D", "Class3D", "Refine3D", "InitialModel", "PostProcess", "CtfRefine")
-}
+    for kind in (
+        "AutoPick", "Class2D", "Class3D", "Refine3D", "InitialModel", "PostProcess", "CtfRefine",
+    )
+}  # fmt: skip
 """What labels of files say of the job that made them; of other jobs they say nothing."""
 
 NODES = {
     "micrographs": NodeKind(
         1, "MicrographsData.star.relion{job}", "MicrographGroupMetadata.star.relion{job}"
+    ),
+    # 3.1 lists a file that tells the names' suffix, later versions the list of coordinate files.
+    "coordinates' suffix": NodeKind(2, None, None),
+    "coordinates": NodeKind(
+        None, "MicrographsCoords.star.relion{job}", "MicrographCoordsGroup.star.relion{job}"
     ),
     "particles": NodeKind(
         3, "ParticlesData.star.relion{job}", "ParticleGroupMetadata.star.relion{job}"

@@ -6,7 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from factories import micrographs as made
+from factories import picked_micrographs as made
 from scipy import ndimage
 
 from relion_mpi.backend import select_picking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from factories import micrographs as made
+from factories import picked_micrographs as made
 from launcher import finish, mpiexec, needs_mpiexec
 
 from relion_mpi.io.star import read_star, write_star

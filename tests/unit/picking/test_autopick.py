@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from factories import micrographs as made
+from factories import picked_micrographs as made
 from scipy.spatial import cKDTree
 
 from relion_mpi.cli import main as command_line

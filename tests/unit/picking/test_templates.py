@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories import micrographs as made
+from factories import picked_micrographs as made
 
 from relion_mpi.backend.picking import Contrast
 from relion_mpi.core.errors import InputError
