@@ -7,7 +7,6 @@ the GPU is busy with one batch while another one's results are looked at on the 
 from __future__ import annotations
 
 import threading
-import warnings
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import cupyx
 import numpy as np
 
 from relion_mpi.backend.gpu import accumulate as sums_
-from relion_mpi.backend.gpu import coarse, fine
+from relion_mpi.backend.gpu import coarse, fine, plan_cache
 from relion_mpi.backend.gpu import prepare as images_
 from relion_mpi.backend.gpu import project as references_
 from relion_mpi.backend.gpu.device import CONTEXT_BYTES, RESERVE_BYTES
@@ -99,11 +98,8 @@ class GPUBackend:
             self._thread.stream = cp.cuda.Stream(non_blocking=True)
             self._thread.scratch = Scratch(self.limits)
             self._thread.last_grid = None
+            plan_cache.limit(PLANS)
             with self._lock:
-                with warnings.catch_warnings():
-                    # CuPy calls this experimental; each plan keeps its work space.
-                    warnings.simplefilter("ignore", FutureWarning)
-                    cp.fft.config.set_plan_cache_size(PLANS)
                 self._scratches.append(self._thread.scratch)
         self._thread.stream.use()
 
@@ -153,7 +149,7 @@ class GPUBackend:
     def _free(self) -> None:
         """Return unused memory to the device; no thread may be working."""
         self.synchronise()
-        cp.fft.config.clear_plan_cache()
+        plan_cache.clear()
         cp.get_default_memory_pool().free_all_blocks()
 
     def memory_used(self) -> int:
