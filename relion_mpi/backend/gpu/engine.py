@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from relion_mpi.backend.results import BestHypotheses, HostSums, Moments
 
 
-# CuPy calls its cache of plans experimental; users need not know.
-warnings.filterwarnings("ignore", r"cupy\.fft\.cache\.", FutureWarning)
-
 PLANS = 2
 """Plans of transforms that a thread keeps: batches of one kind differ by at most one image."""
 UNUSED_BYTES = 2**29
