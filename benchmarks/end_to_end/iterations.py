@@ -24,8 +24,9 @@ COLUMNS = ("iteration", "resolution_angst", "size", "angle", "offset", "local", 
            "write_s", "total_s")  # fmt: skip
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def option_parser(description):
+    """Return the options of a run of iterations; other programs add theirs."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--folder", type=Path, default=Path("sets"))
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--box", type=int, default=128)
@@ -43,7 +44,7 @@ def arguments():
     parser.add_argument("--mpirun", default="mpirun --bind-to none")
     parser.add_argument("--more", default="", help="further options of refine3d")
     parser.add_argument("--out", type=Path)
-    return parser.parse_args()
+    return parser
 
 
 def relion_mpi(*words):
@@ -110,7 +111,7 @@ def refine(options, folder):
 
 
 def main():
-    options = arguments()
+    options = option_parser(__doc__.splitlines()[0]).parse_args()
     folder, simulate_s = particle_set(options)
     samples, done = [], threading.Event()
     watcher = threading.Thread(target=watch_gpu, args=(samples, done), daemon=True)

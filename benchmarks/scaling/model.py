@@ -67,7 +67,7 @@ class Job:
     Attributes
     ----------
     n_particles, box, n_class, n_half, current_size, padding : what is refined
-    batch : particles in a batch
+    batch, batches : particles in a batch; batches of an iteration, 0: as many as that makes
     seconds : by stage, see `STAGES`; what is left out counts as 0
     start_s : of the E-step, in which nothing is prepared yet (one time line of an H100 job)
     batch_s : of a batch whatever its size (half as many particles in a batch lost 3 % at order 3)
@@ -83,6 +83,7 @@ class Job:
     batch: int
     seconds: dict[str, float]
     padding: int = 2
+    batches: int = 0
     workers: int = 1
     start_s: float = 0.06
     batch_s: float = 1.8e-3
@@ -91,7 +92,7 @@ class Job:
     @property
     def n_batches(self) -> int:
         """Batches of an iteration."""
-        return math.ceil(self.n_particles / self.batch)
+        return self.batches or math.ceil(self.n_particles / self.batch)
 
     @property
     def map_bytes(self) -> int:
@@ -202,6 +203,11 @@ class Prediction:
         return sum(self.seconds.values())
 
 
+def batches_of(job: Job, batch: int) -> int:
+    """Return the number of batches of such a size."""
+    return job.n_batches if batch == job.batch else math.ceil(job.n_particles / batch)
+
+
 def estep_parts(job: Job, n_gpu: int, batch: int, rank_0: Rank0) -> tuple[float, float]:
     """Seconds of the busiest GPU and of rank 0 in an E-step.
 
@@ -217,7 +223,7 @@ def estep_parts(job: Job, n_gpu: int, batch: int, rank_0: Rank0) -> tuple[float,
     rounds = math.ceil(job.n_batches / job.workers)
     measured_batch_s = (job.seconds["E-step"] - job.start_s) / rounds
     fixed = min(job.batch_s, measured_batch_s)
-    n_batches = math.ceil(job.n_particles / batch)
+    n_batches = batches_of(job, batch)
     batch_s = fixed + (measured_batch_s - fixed) * batch / job.batch
     gpu_s = job.start_s + math.ceil(n_batches / n_gpu) * batch_s
     return gpu_s, job.n_particles * rank_0.particle_s + n_batches * rank_0.batch_s
@@ -255,27 +261,29 @@ def predict(
     found["E-step"] = max(gpu_s, dispatch_s)
     commands_s = COMMANDS * links.command_s
     found["other"] += commands_s * (n_gpu - job.workers)
-    found["load"] = _moved(job, n_gpu, links, found["load"], WAYS.get(way, tree_s), add=False)
+    found["load"] = _moved(job, n_gpu, links, "load", WAYS.get(way, tree_s))
     if way == "chain":
         found["reduce"] = chain_s(job.sum_bytes, n_gpu, job.n_half, links)
     else:
-        found["reduce"] = _moved(job, n_gpu, links, found["reduce"], WAYS[way], add=True)
+        found["reduce"] = _moved(job, n_gpu, links, "reduce", WAYS[way])
     visible = sum(seconds for name, seconds in found.items() if name != "write")
     found["write"] = max(0.0, found["write"] - visible)
     return Prediction(n_gpu, found, batch, _limit(job, found, gpu_s, dispatch_s, n_gpu, batch))
 
 
-def _moved(
-    job: Job, n_gpu: int, links: Links, measured_s: float, way: Way, *, add: bool
-) -> float:
-    """Seconds on n_gpu of what took measured_s, along a tree, where it was measured."""
+def _moved(job: Job, n_gpu: int, links: Links, stage: str, way: Way) -> float:
+    """Seconds of load or reduce on n_gpu; what was measured ran along a tree."""
+    add = stage == "reduce"
     n_bytes = job.sum_bytes if add else job.map_bytes
-    modelled_s = tree_s(n_bytes, job.workers, links, add=add)
+    before_s = tree_s(n_bytes, job.workers, links, add=add)
+    if stage not in job.seconds:  # it is within "other"
+        return max(0.0, way(n_bytes, n_gpu, links, add=add) - before_s)
+    measured_s = job.seconds[stage]
     # A node that was faster than it is said to be stays so.
-    ours = min(1.0, measured_s / modelled_s)
+    ours = min(1.0, measured_s / before_s)
     faster = links.intra_gb_s / max(ours, 1e-9)
     links = replace(links, intra_gb_s=faster, meet_s=links.meet_s * ours)
-    return max(0.0, measured_s - modelled_s) + way(n_bytes, n_gpu, links, add=add)
+    return max(0.0, measured_s - before_s) + way(n_bytes, n_gpu, links, add=add)
 
 
 def best_batch(
@@ -299,12 +307,32 @@ def efficiency(job: Job, found: Prediction) -> float:
     return measured * job.workers / (found.n_gpu * found.total_s)
 
 
+def grown(job: Job, times: int) -> Job:
+    """Return the job with so many times the particles, for weak scaling.
+
+    Parameters
+    ----------
+    job
+        Measured.
+    times
+        Batches stay as large as they are.
+    """
+    more = {
+        name: job.seconds[name] * times for name in ("E-step", "write") if name in job.seconds
+    }
+    more["E-step"] -= job.start_s * (times - 1)
+    return replace(
+        job, n_particles=job.n_particles * times, batches=job.batches * times,
+        seconds={**job.seconds, **more},
+    )  # fmt: skip
+
+
 def _limit(
     job: Job, found: dict[str, float], gpu_s: float, dispatch_s: float, n_gpu: int, batch: int
 ) -> str:
     """Say what limits: the stage that takes longest."""
     longest = max(found, key=lambda name: found[name])
-    n_batches = math.ceil(job.n_particles / batch)
+    n_batches = batches_of(job, batch)
     said = {
         "load": "references travel to all ranks",
         "accuracy": "expected accuracies, which are not shared",

@@ -1,0 +1,242 @@
+"""Time ways to bring sums of real sizes to rank 0, beside RELION's chain of blocking sends.
+
+    mpirun -n 8 python benchmarks/scaling/reduce.py --out reduce.jsonl [--boxes 128,256,360]
+        [--classes 1] [--padding 2] [--repeats 3] [--seconds 20] [--memory_gib 0]
+    python benchmarks/scaling/reduce.py --table reduce.jsonl
+
+The sums are those of one half-set at the full size of a box: (re, im, weight) within the half ball,
+float32 at the ranks, float64 where they add up.
+
+| way | what |
+|---|---|
+| chunked | `relion_mpi.parallel.buffers`: 16 MiB converted and reduced, one after the other |
+| one message | everything converted, then one MPI_Reduce |
+| double buffer | a chunk is converted while the one before travels by MPI_Ireduce |
+| chain | RELION's: rank after rank receives, adds and sends on, then all the way back; blocking |
+
+Each way is checked against the known sum. A case is left out, and said to be, where it would take
+more memory than there is or the seconds of this call are used up. Times are of the slowest rank,
+the best and the median of the repeats; the first one is not counted. Whatever a way needs is in
+its time: buffers, conversion to float64. The chain ends with the sum at all ranks, the others at
+rank 0.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from relion_mpi.core.memory import available_bytes
+from relion_mpi.fourier.half_ball import n_kept
+from relion_mpi.fourier.shells import padded_size
+from relion_mpi.parallel import buffers, quiet
+
+PIECE_ITEMS = 1 << 27
+"""Of a message of the chain: 1 GiB, as RELION's."""
+COPIES = {"chunked": 4, "double buffer": 4, "one message": 20, "chain": 20}
+"""Bytes a number at a rank: float32, one float64 of ours and one that MPI needs or we receive."""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--boxes", default="128,256,360")
+    parser.add_argument("--classes", type=int, default=1)
+    parser.add_argument("--padding", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=60, help="for all cases of this call")
+    parser.add_argument("--memory_gib", type=float, default=0, help="of a node; 0: 0.7 of the free")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="print the table of such a file, and end")
+    return parser.parse_args()
+
+
+def items_of(box, n_class, padding):
+    """Numbers in the volumes of a half-set, as `relion_mpi.refine.reduction.sum_shapes`."""
+    return 3 * n_class * n_kept(padded_size(box // 2, padding))
+
+
+def chunked(comm, mine):
+    if comm.rank == 0:
+        return buffers.sum_at_master(comm, mine.shape)
+    buffers.add_to_sum(comm, mine)
+    return None
+
+
+def one_message(comm, mine):
+    from mpi4py import MPI
+
+    if comm.rank == 0:
+        total = np.zeros(mine.size)
+        quiet.barrier(comm)
+        comm.Reduce(MPI.IN_PLACE, total, op=MPI.SUM, root=0)
+        return total
+    converted = mine.astype(np.float64)
+    quiet.barrier(comm)
+    comm.Reduce(converted, None, op=MPI.SUM, root=0)
+    return None
+
+
+def double_buffer(comm, mine):
+    from mpi4py import MPI
+
+    step = max(buffers.CHUNK_BYTES // 8, 1)
+    parts = [slice(i, min(i + step, mine.size)) for i in range(0, mine.size, step)]
+    is_master = comm.rank == 0
+    total = np.zeros(mine.size) if is_master else None
+    staging = np.empty((2, 0 if is_master else min(step, mine.size)))
+    requests = [MPI.REQUEST_NULL, MPI.REQUEST_NULL]
+    quiet.barrier(comm)
+    for i, part in enumerate(parts):
+        requests[i % 2].Wait()
+        if is_master:
+            requests[i % 2] = comm.Ireduce(MPI.IN_PLACE, total[part], op=MPI.SUM, root=0)
+        else:
+            chunk = staging[i % 2, : part.stop - part.start]
+            np.copyto(chunk, mine[part])
+            requests[i % 2] = comm.Ireduce(chunk, None, op=MPI.SUM, root=0)
+    MPI.Request.Waitall(requests)
+    return total
+
+
+def chain(comm, mine):
+    """Add along ranks n-1 to 1 to 0, then back; rank 0 takes part with nothing of its own."""
+    last = comm.size - 1
+    total = mine.astype(np.float64) if comm.rank else np.zeros(mine.size)
+    received = np.empty(min(PIECE_ITEMS, mine.size) if comm.rank < last else 0)
+    quiet.barrier(comm)
+    for start in range(0, mine.size, PIECE_ITEMS):
+        piece = total[start : start + PIECE_ITEMS]
+        if comm.rank < last:
+            buffer = received[: piece.size]
+            comm.Recv(buffer, source=comm.rank + 1)
+            piece += buffer
+        if comm.rank > 0:
+            comm.Send(piece, dest=comm.rank - 1)
+            comm.Recv(piece, source=comm.rank - 1)
+        if comm.rank < last:
+            comm.Send(piece, dest=comm.rank + 1)
+    return total
+
+
+WAYS = {
+    "chunked": chunked, "double buffer": double_buffer, "one message": one_message, "chain": chain,
+}  # fmt: skip
+
+
+def check(total, n_ranks):
+    """Rank r gives r everywhere, and r more at the ends."""
+    expected = n_ranks * (n_ranks - 1) / 2
+    inside = total[1:-1]
+    if not (total[0] == total[-1] == 2 * expected and (inside == expected).all()):
+        raise SystemExit("the sum is wrong")
+
+
+def timed(comm, way, mine, repeats):
+    """Seconds of the slowest rank, by repeat; the first is not counted."""
+    from mpi4py import MPI
+
+    seconds = []
+    for _ in range(repeats + 1):
+        comm.Barrier()
+        began = time.perf_counter()
+        total = WAYS[way](comm, mine)
+        seconds.append(comm.allreduce(time.perf_counter() - began, op=MPI.MAX))
+        if comm.rank == 0 and len(seconds) == 1:
+            check(total, comm.size)
+        del total
+    return seconds[1:]
+
+
+def why_not(comm, way, items, options, expected_s, left_s):
+    """Say why a case is left out; the same words on all ranks, "" if it is not."""
+    reason = ""
+    if comm.rank == 0:
+        here = sum(name == socket.gethostname() for name in options.hosts)
+        free = available_bytes() or float("inf")
+        room = options.memory_gib * 2**30 or 0.7 * (free + options.held_bytes)
+        if here * items * COPIES[way] + 8 * items > room:
+            reason = "memory"
+        elif expected_s * (options.repeats + 2) > left_s:
+            reason = "seconds"
+    return comm.bcast(reason, root=0)
+
+
+def measure(options):
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    options.hosts, options.held_bytes = comm.allgather(socket.gethostname()), 0
+    began, rates = time.perf_counter(), {}
+    for box in [int(word) for word in options.boxes.split(",")]:
+        items = items_of(box, options.classes, options.padding)
+        if comm.bcast(time.perf_counter() - began, root=0) > options.seconds:
+            write(comm, options, {"box": box, "left_out": "seconds"})
+            continue
+        reason = why_not(comm, "chunked", items, options, 0, options.seconds)
+        if reason:
+            write(comm, options, {"box": box, "left_out": reason})
+            continue
+        mine = np.full(items, comm.rank, np.float32)
+        mine[[0, -1]] *= 2
+        options.held_bytes = comm.size * mine.nbytes
+        for way in WAYS:
+            row = {"box": box, "items": items, "way": way}
+            left_s = options.seconds - (time.perf_counter() - began)
+            expected_s = rates.get(way, 0.0) * items
+            reason = why_not(comm, way, items, options, expected_s, left_s)
+            if reason:
+                write(comm, options, row | {"left_out": reason})
+                continue
+            seconds = timed(comm, way, mine, options.repeats)
+            rates[way] = max(seconds) / items
+            found = {
+                "best_s": round(min(seconds), 5), "median_s": round(statistics.median(seconds), 5),
+                "gb": round(8e-9 * items, 4), "gb_s": round(8e-9 * items / min(seconds), 3),
+            }  # fmt: skip
+            write(comm, options, row | found)
+        del mine
+        options.held_bytes = 0
+
+
+def write(comm, options, row):
+    if comm.rank != 0:
+        return
+    from mpi4py import MPI
+
+    told = {
+        "ranks": comm.size, "nodes": len(set(options.hosts)), "classes": options.classes,
+        "padding": options.padding, **row, "cores": os.cpu_count(),
+        "mpi": MPI.Get_library_version().splitlines()[0].split(",")[0][:40],
+    }  # fmt: skip
+    print(json.dumps(told), flush=True)
+    if options.out:
+        with options.out.open("a") as file:
+            file.write(json.dumps(told) + "\n")
+
+
+def table(path):
+    """Seconds by box and ranks, a column a way, and what a chain would take of the chunked way."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    print(f"| box | GB | ranks | {' | '.join(WAYS)} | chain / chunked |")
+    print("|---" * (len(WAYS) + 4) + "|")
+    for box, ranks in dict.fromkeys((row["box"], row["ranks"]) for row in rows):
+        mine = {row.get("way"): row for row in rows if (row["box"], row["ranks"]) == (box, ranks)}
+        seconds = [mine.get(way, {}).get("best_s") for way in WAYS]
+        gb = next((row["gb"] for row in mine.values() if "gb" in row), None)
+        first, last = seconds[0], seconds[-1]
+        cells = [f"{one:.3f}" if one else "-" for one in seconds]
+        times = f"{last / first:.1f}" if first and last else "-"
+        print(f"| {box} | {gb or '-'} | {ranks} | {' | '.join(cells)} | {times} |")
+
+
+if __name__ == "__main__":
+    chosen = arguments()
+    if chosen.table:
+        table(chosen.table)
+    else:
+        measure(chosen)
