@@ -340,7 +340,7 @@ def _limit(
         "M-step": "M-step, on rank 0's GPU alone",
         "other": "rank 0's own work and commands to ranks",
         "write": "files of the iteration before",
-        "E-step": "GPUs are busy",
+        "E-step": "the work of the E-step",
     }
     if longest == "E-step" and dispatch_s > gpu_s:
         return "rank 0 hands out batches"

@@ -4,7 +4,7 @@
 #   benchmarks/scaling/one_node.sh OUT FOLDER ["cpu reduce gpu"] [SECONDS]
 # FOLDER is where sets are made. Parts are done in the order that is given; what cannot be begun or ended before
 # SECONDS (195) is left out or ended, and what was measured until then stays. Variables: MPIRUN, PYTHON, CPU_RANKS,
-# GPUS, REDUCE_RANKS, PRECISION, GPU_SET and CPU_SET (options of benchmarks/scaling/study.py that say which set).
+# GPUS, REDUCE_RANKS, REDUCE_SECONDS, PRECISION, GPU_SET and CPU_SET (options of benchmarks/scaling/study.py that say which set).
 set -uo pipefail
 if [ $# -lt 2 ]; then
     sed -n '2,7s/^# //p' "$0" >&2
@@ -44,7 +44,7 @@ for which in $parts; do
     cpu) part cpu "$python" "$here/study.py" "${cpu[@]}" --ranks "${CPU_RANKS:-8,16,32}" --out "$out" ;;
     reduce)
         for n in ${REDUCE_RANKS:-2 8 16 32}; do
-            part reduce $mpirun -n "$n" "$python" "$here/reduce.py" --seconds 5 --out "$out/reduce.jsonl"
+            part reduce $mpirun -n "$n" "$python" "$here/reduce.py" --seconds "${REDUCE_SECONDS:-12}" --out "$out/reduce.jsonl"
         done
         ;;
     gpu)

@@ -15,7 +15,7 @@ float32 at the ranks, float64 where they add up.
 | chain | RELION's: rank after rank receives, adds and sends on, then all the way back; blocking |
 
 Each way is checked against the known sum. A case is left out, and said to be, where it would take
-more memory than there is or the seconds of this call are used up. Times are of the slowest rank,
+more memory than there is or the way's share of the seconds. Times are of the slowest rank,
 the best and the median of the repeats; the first one is not counted. Whatever a way needs is in
 its time: buffers, conversion to float64. The chain ends with the sum at all ranks, the others at
 rank 0.
@@ -38,8 +38,8 @@ from relion_mpi.parallel import buffers, quiet
 
 PIECE_ITEMS = 1 << 27
 """Of a message of the chain: 1 GiB, as RELION's."""
-COPIES = {"chunked": 4, "double buffer": 4, "one message": 20, "chain": 20}
-"""Bytes a number at a rank: float32, one float64 of ours and one that MPI needs or we receive."""
+COPIES = {"chunked": 8, "double buffer": 8, "one message": 16, "chain": 16}
+"""Bytes a number beside float32: rank 0's sum, or a float64 each of ours and of what comes in."""
 
 
 def arguments():
@@ -128,79 +128,87 @@ WAYS = {
 }  # fmt: skip
 
 
-def check(total, n_ranks):
-    """Rank r gives r everywhere, and r more at the ends."""
-    expected = n_ranks * (n_ranks - 1) / 2
+def check(comm, way, total):
+    """End the job unless ranks gave their number everywhere, and twice that at the ends."""
+    expected = comm.size * (comm.size - 1) / 2
     inside = total[1:-1]
     if not (total[0] == total[-1] == 2 * expected and (inside == expected).all()):
-        raise SystemExit("the sum is wrong")
+        print(f"{way}: the sum is wrong", flush=True)
+        comm.Abort(1)
 
 
-def timed(comm, way, mine, repeats):
-    """Seconds of the slowest rank, by repeat; the first is not counted."""
+def timed(comm, way, mine, repeats, most_s):
+    """Seconds of the slowest rank, by repeat, at least one within most_s; the first is not counted.
+
+    All ranks do the same number: they see the same seconds.
+    """
     from mpi4py import MPI
 
     seconds = []
-    for _ in range(repeats + 1):
+    while len(seconds) < 2 or (len(seconds) <= repeats and sum(seconds) < most_s):
         comm.Barrier()
         began = time.perf_counter()
         total = WAYS[way](comm, mine)
         seconds.append(comm.allreduce(time.perf_counter() - began, op=MPI.MAX))
         if comm.rank == 0 and len(seconds) == 1:
-            check(total, comm.size)
+            check(comm, way, total)
         del total
     return seconds[1:]
 
 
-def why_not(comm, way, items, options, expected_s, left_s):
-    """Say why a case is left out; the same words on all ranks, "" if it is not."""
-    reason = ""
-    if comm.rank == 0:
-        here = sum(name == socket.gethostname() for name in options.hosts)
-        free = available_bytes() or float("inf")
-        room = options.memory_gib * 2**30 or 0.7 * (free + options.held_bytes)
-        if here * items * COPIES[way] + 8 * items > room:
-            reason = "memory"
-        elif expected_s * (options.repeats + 2) > left_s:
-            reason = "seconds"
-    return comm.bcast(reason, root=0)
+def why_not(comm, fits, expected_s, left_s):
+    """Say why a case is left out, on all ranks what rank 0 says; "" if it is not."""
+    reason = "seconds" if 2 * expected_s > left_s else ""
+    return comm.bcast(reason if fits else "memory", root=0)
 
 
 def measure(options):
+    """Time every way with every box; each way has its share of the seconds."""
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    options.hosts, options.held_bytes = comm.allgather(socket.gethostname()), 0
-    began, rates = time.perf_counter(), {}
-    for box in [int(word) for word in options.boxes.split(",")]:
-        items = items_of(box, options.classes, options.padding)
-        if comm.bcast(time.perf_counter() - began, root=0) > options.seconds:
-            write(comm, options, {"box": box, "left_out": "seconds"})
-            continue
-        reason = why_not(comm, "chunked", items, options, 0, options.seconds)
-        if reason:
-            write(comm, options, {"box": box, "left_out": reason})
-            continue
-        mine = np.full(items, comm.rank, np.float32)
-        mine[[0, -1]] *= 2
-        options.held_bytes = comm.size * mine.nbytes
-        for way in WAYS:
+    options.hosts = comm.allgather(socket.gethostname())
+    boxes = [int(word) for word in options.boxes.split(",")]
+    sizes = {box: items_of(box, options.classes, options.padding) for box in boxes}
+    room = room_of(comm, options)
+    largest = max((n for n in sizes.values() if (4 + COPIES["chunked"]) * n < room), default=0)
+    spare = room - 4 * largest
+    mine = np.full(largest, comm.rank, np.float32)
+    began = time.perf_counter()
+    for i, way in enumerate(WAYS):
+        # What is known of no way yet: hops one after the other, or nothing.
+        rate = 2 * (comm.size - 1) * 8 / 4e9 if way == "chain" else 0.0
+        for box, items in sizes.items():
+            left_s = options.seconds * (i + 1) / len(WAYS) - (time.perf_counter() - began)
             row = {"box": box, "items": items, "way": way}
-            left_s = options.seconds - (time.perf_counter() - began)
-            expected_s = rates.get(way, 0.0) * items
-            reason = why_not(comm, way, items, options, expected_s, left_s)
+            fits = items <= largest and COPIES[way] * items <= spare
+            reason = why_not(comm, fits, rate * items, left_s)
             if reason:
                 write(comm, options, row | {"left_out": reason})
                 continue
-            seconds = timed(comm, way, mine, options.repeats)
-            rates[way] = max(seconds) / items
+            part = mine[:items]
+            part[[0, -1]] = 2 * comm.rank
+            most_s = comm.bcast(left_s / 2, root=0)
+            seconds = timed(comm, way, part, options.repeats, most_s)
+            part[[0, -1]] = comm.rank
+            rate = max(seconds) / items
             found = {
                 "best_s": round(min(seconds), 5), "median_s": round(statistics.median(seconds), 5),
-                "gb": round(8e-9 * items, 4), "gb_s": round(8e-9 * items / min(seconds), 3),
+                "repeats": len(seconds), "gb": round(8e-9 * items, 4),
+                "gb_s": round(8e-9 * items / min(seconds), 3),
             }  # fmt: skip
             write(comm, options, row | found)
-        del mine
-        options.held_bytes = 0
+
+
+def room_of(comm, options):
+    """Return the bytes that a rank may take, the least of all nodes."""
+    from mpi4py import MPI
+
+    free = available_bytes() or float("inf")
+    room = options.memory_gib * 2**30 or 0.7 * free
+    # Rank 0 has a sum more than the others.
+    share = room / (options.hosts.count(socket.gethostname()) + 1)
+    return comm.allreduce(share, op=MPI.MIN)
 
 
 def write(comm, options, row):

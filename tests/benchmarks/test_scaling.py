@@ -87,12 +87,21 @@ def test_no_end_of_gpus_leaves_what_is_serial():
     batch_s = 5.0 / 50
     found = model.predict(job(), 1024, free)
     assert found.seconds["E-step"] == pytest.approx(0.06 + batch_s)
-    assert found.limit != "GPUs are busy"
     slow = model.predict(job(), 1024, free, rank_0=model.Rank0(particle_s=1e-5, batch_s=0.0))
     assert slow.seconds["E-step"] == pytest.approx(102_400 * 1e-5)
     assert slow.limit == "rank 0 hands out batches"
     for name in ("accuracy", "M-step"):
         assert found.seconds[name] == SECONDS[name]
+
+
+def test_fewer_batches_than_gpus_are_the_limit_and_smaller_ones_the_way_out():
+    quick = dict.fromkeys(("load", "accuracy", "reduce", "M-step"), 0.001)
+    large = job(seconds=quick | {"E-step": 50.06})
+    assert model.predict(large, 8).limit == "the work of the E-step"
+    assert model.predict(large, 128).limit == "50 batches for 128 GPUs"
+    better = model.best_batch(large, 128)
+    assert better.batch < 2048
+    assert better.total_s < model.predict(large, 128).total_s / 1.5
 
 
 def test_efficiency_never_exceeds_one_and_falls():
