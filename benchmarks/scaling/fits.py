@@ -64,7 +64,7 @@ def strong(workers: Sequence[int], seconds: Sequence[float]) -> Strong:
     Parameters
     ----------
     workers, seconds
-        Of at least two runs on different numbers of workers; from three numbers on, what every
+        Of at least two runs on different numbers of workers; from four numbers on, what every
         doubling adds is fitted as well.
 
     Raises
@@ -74,7 +74,7 @@ def strong(workers: Sequence[int], seconds: Sequence[float]) -> Strong:
     """
     n, t = _checked(workers, seconds)
     columns = [np.ones_like(n), 1 / n]
-    if np.unique(n).size > 2:
+    if np.unique(n).size > 3:
         columns.append(np.log2(n))
     matrix = np.stack(columns, axis=1)
     found, _ = nnls(matrix, t)
@@ -105,6 +105,24 @@ def weak(workers: Sequence[int], seconds: Sequence[float]) -> Weak:
     found, _ = nnls(matrix, t)
     residuals = tuple((t - matrix @ found).tolist())
     return Weak(float(share), float(found[0]), float(found[1]), residuals)
+
+
+def communication(workers: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Fit what was measured of messages: seconds with the fewest workers, and by doubling.
+
+    Parameters
+    ----------
+    workers, seconds
+        Of at least two runs on different numbers of workers.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two numbers of workers.
+    """
+    n, t = _checked(workers, seconds)
+    found, _ = nnls(np.stack([np.ones_like(n), np.log2(n / n.min())], axis=1), t)
+    return float(found[0]), float(found[1])
 
 
 def _checked(workers, seconds):

@@ -17,8 +17,9 @@ A line of `<out>/runs.jsonl` is a run: means over its iterations from the second
 the grid is the same. `seconds` are rank 0's stages; `worker_s` means over the workers, of which
 `idle_most_s` is the largest; `rank_0_s` what it waited for and moved. `idle_us_per_batch` is the
 idle time of all workers by batch: what handing out costs them, and the last batches.
-`<out>/fits.jsonl` has the fits, `<out>/table.md` all runs there, `<out>/<name>.png` those of this
-call. `predict.py --measured <out>/runs.jsonl` predicts the others from the one on fewest workers.
+`<out>/fits.jsonl` has the fits (`amdahl` or `gustafson` of whole iterations, `communication` of
+load and reduce; `doubling_s` is what twice as many workers add), `<out>/table.md` all runs there,
+`<out>/<name>.png` those of this call. `predict.py --measured <out>/runs.jsonl` predicts the others from the one on fewest workers.
 """
 
 import json
@@ -33,7 +34,7 @@ import numpy as np
 from scaling_plot import draw
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
-from fits import strong, weak
+from fits import communication, strong, weak
 from iterations import option_parser, particle_set, refine
 
 from relion_mpi.io.star import read_star, write_star
@@ -160,14 +161,17 @@ def fitted(rows):
         fit = strong(workers, seconds)
         found["amdahl"] = {
             "serial_share": round(fit.serial_share, 4), "serial_s": round(fit.serial_s, 4),
-            "parallel_s": round(fit.parallel_s, 4), "communication_s_per_doubling": fit.doubling_s,
+            "parallel_s": round(fit.parallel_s, 4), "doubling_s": fit.doubling_s,
         }  # fmt: skip
     else:
         fit = weak(workers, seconds)
         found["gustafson"] = {
             "serial_share": round(fit.serial_share, 4), "base_s": round(fit.base_s, 4),
-            "communication_s_per_doubling": round(fit.doubling_s, 4),
+            "doubling_s": round(fit.doubling_s, 4),
         }  # fmt: skip
+    moved = [row["seconds"]["load"] + row["seconds"]["reduce"] for row in rows]
+    base_s, doubling_s = communication(workers, moved)
+    found["communication"] = {"base_s": round(base_s, 4), "doubling_s": round(doubling_s, 4)}
     return found | {"residuals_s": [round(one, 4) for one in fit.residuals_s]}, fit
 
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
+import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCALING = Path(__file__).parent.parent.parent / "benchmarks" / "scaling"
+ROOT = Path(__file__).parent.parent.parent
+SCALING = ROOT / "benchmarks" / "scaling"
+BESIDE_PYTHON = Path(sys.executable).with_name("mpiexec")
+MPIEXEC = str(BESIDE_PYTHON) if BESIDE_PYTHON.exists() else shutil.which("mpiexec")
 
 
-def load(name):
-    """Import a file of benchmarks/scaling, which is no package."""
-    found = importlib.util.spec_from_file_location(f"scaling_{name}", SCALING / f"{name}.py")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # dataclasses look their module up
-    found.loader.exec_module(module)
-    return module
+def load(*names):
+    """Import files of benchmarks/scaling, which is no package."""
+    sys.path.insert(0, str(SCALING))
+    try:
+        return [importlib.import_module(name) for name in names]
+    finally:
+        sys.path.remove(str(SCALING))
 
 
-fits, model = load("fits"), load("model")
+fits, model, predict = load("fits", "model", "predict")
 
 SECONDS = {"load": 0.1, "accuracy": 0.2, "E-step": 5.06, "reduce": 0.3, "M-step": 0.4}
 
@@ -60,6 +67,11 @@ def test_gustafson_counts_from_the_fewest_workers():
     found = fits.weak(n, np.full(3, 5.0))
     assert found.serial_share == pytest.approx(0.0, abs=1e-12)
     assert found.base_s == pytest.approx(5.0)
+
+
+def test_what_messages_took_is_a_base_and_so_much_for_every_doubling():
+    n = np.array([3, 6, 12, 24])
+    assert fits.communication(n, [0.2, 0.25, 0.3, 0.35]) == pytest.approx((0.2, 0.05))
 
 
 def test_runs_on_one_number_of_workers_are_refused():
@@ -132,3 +144,42 @@ def test_sums_have_the_bytes_of_the_shapes_that_are_reduced():
 
     # current size 64 at padding 2: a cube of 2 (2 * 32 + 1) + 1
     assert job(n_class=3).sum_bytes == 2 * 3 * n_kept(131) * 3 * 8
+
+
+def test_two_gpus_are_predicted_from_one():
+    """To a tenth at order 3. At order 2, where a GPU has half as long to do, they took longer."""
+    jobs = predict.measured_jobs()
+    for order, least, most in ((3, 0.9, 1.0), (2, 0.8, 1.0)):
+        measured = predict.job_total(jobs[order, 2])
+        assert least < model.predict(jobs[order, 1], 2).total_s / measured < most
+
+
+def test_the_batches_of_a_study_are_those_that_were_counted(tmp_path):
+    row = {
+        "name": "made up", "n": 200, "box": 32, "classes": 1, "halves": 2, "batch": 16,
+        "batches": 14.0, "current_size": [30, 32], "workers": 2, "where": "cpu",
+        "seconds": {"load": 0.1, "E-step": 0.7, "reduce": 0.1, "total": 1.0},
+        "rank_0_s": {"write": 0.05},
+    }  # fmt: skip
+    (tmp_path / "runs.jsonl").write_text(json.dumps(row) + "\n")
+    [found] = predict.study_jobs(tmp_path / "runs.jsonl").values()
+    assert predict.job_total(found) == pytest.approx(1.0)
+    # 14 batches are 7 rounds of two workers, 14 are one round
+    assert model.predict(found, 14).seconds["E-step"] == pytest.approx(0.1)
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec (pip install mpich)")
+def test_every_way_to_reduce_gives_the_known_sum(tmp_path):
+    """The program checks the sums itself, and ends all ranks if one is wrong."""
+    out = tmp_path / "reduce.jsonl"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "OMPI_"))}
+    subprocess.run(
+        [MPIEXEC, "-n", "3", sys.executable, SCALING / "reduce.py", "--boxes", "16,20",
+         "--repeats", "1", "--out", out],
+        check=True, timeout=60, env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    done = {(row["way"], row["box"]) for row in rows if row["best_s"] > 0}
+    ways = ("chunked", "double buffer", "one message", "chain")
+    assert done == {(way, box) for way in ways for box in (16, 20)}
