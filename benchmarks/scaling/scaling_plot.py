@@ -63,4 +63,4 @@ def stack(axes, names, seconds):
             axes.bar(names, share, bottom=below, color=colour, label=stage)
             below += share
     axes.set(xlabel="workers", ylabel="share of an iteration (%)", ylim=(0, 100))
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)

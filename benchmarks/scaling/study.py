@@ -19,7 +19,8 @@ the grid is the same. `seconds` are rank 0's stages; `worker_s` means over the w
 idle time of all workers by batch: what handing out costs them, and the last batches.
 `<out>/fits.jsonl` has the fits (`amdahl` or `gustafson` of whole iterations, `communication` of
 load and reduce; `doubling_s` is what twice as many workers add), `<out>/table.md` all runs there,
-`<out>/<name>.png` those of this call. `predict.py --measured <out>/runs.jsonl` predicts the others from the one on fewest workers.
+`<out>/<name>.png` those of this call. `predict.py --measured <out>/runs.jsonl` predicts the others
+from the one on fewest workers.
 """
 
 import json
