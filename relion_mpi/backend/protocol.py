@@ -251,6 +251,12 @@ class Backend(Protocol):
         are themselves turned in the plane: directions must then be rotations in the plane, too.
         """
 
+    def no_references(self, r_max: int, padding: int) -> type_handle:
+        """Make references of one class that are zero, for sums out to shell r_max.
+
+        What is back-projected at known poses is compared with nothing.
+        """
+
     def project(
         self,
         references: type_handle,

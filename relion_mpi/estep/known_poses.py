@@ -95,8 +95,7 @@ class KnownPoses:
 
     def __init__(self, backend: Backend, plan: PosedPlan) -> None:
         self.backend, self.plan = backend, plan
-        # Slices are zero beyond the reference's last shell: the smallest one is zero everywhere.
-        self._nothing = backend.load_references(np.zeros((1, 2, 2, 2)), 1, plan.padding)
+        self._nothing = backend.no_references(plan.r_max, plan.padding)
         quanta = _quanta(plan)
         self._sums = [
             backend.new_sums(1, 0, plan.r_max, plan.padding, quanta) for _ in range(plan.n_half)

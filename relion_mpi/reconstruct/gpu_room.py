@@ -52,7 +52,7 @@ def check_room(start: Start, rooms: Sequence[Room], limits: Limits) -> int:
         n_operators=start.group.n_ops, skip_gridding=options.skip_gridding,
         deterministic=options.deterministic, n_half=plan.n_half,
     )  # fmt: skip
-    need = replace(gpu_need(job, limits), references=0, loading=0)
+    need = replace(gpu_need(job, limits), loading=0)
     room = min(rooms, key=lambda one: one.n_bytes)
     log.info(
         "A worker's GPU needs %.2f GiB (%s), %s has %.2f", need.working / GIB, need, room.name,

@@ -84,6 +84,11 @@ class CPUBackend:
             transform_reference(volume, r_max, padding, out)
         return References(volumes, size, r_max, padding)
 
+    def no_references(self, r_max: int, padding: int) -> References:
+        """Make references of one class that are zero."""
+        # Slices are zero beyond the last shell: the smallest ones are zero everywhere.
+        return self.load_references(np.zeros((1, 2, 2, 2)), 1, padding)
+
     def project(
         self,
         references: References,

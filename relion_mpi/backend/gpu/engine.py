@@ -129,6 +129,13 @@ class GPUBackend:
             self._free()
         return loaded
 
+    def no_references(self, r_max: int, padding: int) -> references_.References:
+        """Make references of one class that are zero."""
+        made = references_.zeros(r_max, padding, self.arithmetic)
+        self._loaded.append(weakref.ref(made))
+        self.memory_used()
+        return made
+
     def forget(self, room_bytes: int = 0) -> None:
         """Drop what was kept for an iteration; its references and sums are the caller's.
 

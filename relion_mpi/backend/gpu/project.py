@@ -76,6 +76,21 @@ def load(maps: Any, r_max: int, padding: int, arithmetic: Arithmetic) -> Referen
     return References(source, (), n_class, size, r_max, padding, limit, planar)
 
 
+def zeros(r_max: int, padding: int, arithmetic: Arithmetic) -> References:
+    """Make references of one class that are zero, as large as the sums that they go with.
+
+    Kernels find the voxels of both by one size.
+    """
+    size = padded_size(r_max, padding)
+    source = cp.zeros((1, size, *plane_shape(size)), arithmetic.pair)
+    limit = reach_limit(padding * r_max, arithmetic.real)
+    if not arithmetic.textures:
+        return References(source, (), 1, size, r_max, padding, limit)
+    texture = _texture(source[0])
+    handle = cp.asarray(np.array([texture.ptr], np.uint64))
+    return References(handle, (texture,), 1, size, r_max, padding, limit)
+
+
 def _transform(one: Any, r_max: int, padding: int, volume: Any, arithmetic: Arithmetic) -> None:
     """Fill the padded transform of a map out to r_max."""
     box, size, planar = one.shape[0], volume.shape[0], one.ndim == 2
