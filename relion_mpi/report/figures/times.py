@@ -60,7 +60,7 @@ def ranks_panel(run: Run) -> Panel | None:
         left += seconds
     axis.set(xlabel="seconds", ylabel="rank")
     axis.invert_yaxis()
-    legend(axis, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    legend(axis, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     plain(axis)
     return plot_panel(
         "ranks", "Time by rank", axis.figure,
