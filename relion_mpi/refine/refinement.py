@@ -29,7 +29,7 @@ from relion_mpi.refine.rank_times import rank_times, remarks
 from relion_mpi.refine.record import IterationRecord, RunState
 from relion_mpi.refine.reduction import sum_shapes, unpacked_sums
 from relion_mpi.refine.saving import Saving, saved_within
-from relion_mpi.refine.start import start_spectra
+from relion_mpi.refine.start import start_spectra, take_references
 from relion_mpi.refine.table import IterationTable
 from relion_mpi.sampling.perturbation import next_perturbation
 
@@ -167,7 +167,7 @@ class Refinement:
     def _make_first_averages(self) -> None:
         """Make references of the particles themselves."""
         averages = first_averages(self._start, self.crew, self.quarantine)
-        self.model.halves[0].maps = averages.astype(self.model.halves[0].maps.dtype)
+        take_references(self.model.halves[0], averages, self.options)
         self._count_particles()
 
     # One iteration

@@ -284,12 +284,11 @@ def _model(
     pixel_size = float(particles.optics.pixel_size_angst[0])
     n_shell = box_size // 2 + 1
     n_group = len(particles.scale_group_names)
-    dtype = np.float64 if options.precision == "float64" else np.float32
     halves = []
     for half in range(1, options.n_half + 1):
         mine = particles.half == half
         model = HalfModel(
-            maps=maps.astype(dtype),
+            maps=maps,
             sigma2_noise=np.ones((particles.optics.n_groups, n_shell)),
             scale=np.ones(n_group),
             avg_norm=1.0,
@@ -305,14 +304,32 @@ def _model(
             group_particles=np.bincount(particles.scale_group[mine], minlength=n_group),
             orientability=np.zeros((n_class, n_shell)),
         )
+        take_references(model, maps, options)
         halves.append(model)
     return Model(
         box_size, pixel_size, options.pad, halves, 0.0, box_size, Accuracy.unknown(n_class)
     )
 
 
+def take_references(half: HalfModel, maps: NDArray[np.float64], options: CommonOptions) -> None:
+    """Begin from maps: round them for the E-step, and keep the power that they had before.
+
+    Parameters
+    ----------
+    half
+        Its maps and prior spectra are replaced.
+    maps : float64 (n_class, box, box, box) or (n_class, box, box)
+    options
+        Of the run.
+    """
+    dtype = np.float64 if options.precision == "float64" else np.float32
+    half.maps = maps.astype(dtype)
+    # Rounding is noise beyond the low-pass, where there is no power to hide it.
+    half.tau2 = np.stack([reference_tau2(one) for one in maps])
+
+
 def start_spectra(model: Model, schedule: BaseSchedule, options: CommonOptions) -> None:
-    """Set prior spectra from the references, and the first resolution, once the noise is known.
+    """Turn the references' power into priors, and set the first resolution: the noise is known.
 
     Source
     ------
@@ -324,10 +341,8 @@ def start_spectra(model: Model, schedule: BaseSchedule, options: CommonOptions) 
         n_particles = half.group_particles.sum()
         slices = np.maximum(2.0 * np.arange(model.n_shell), 1.0)  # of a shell of a volume
         observations = n_particles / (1.0 if model.is_planar else slices)
-        for k, volume in enumerate(half.maps):
-            tau2 = options.tau2_fudge * reference_tau2(volume)
-            half.tau2[k] = tau2
-            half.data_vs_prior[k] = half.pdf_class[k] * (observations * tau2 / noise)
+        half.tau2 = options.tau2_fudge * half.tau2
+        half.data_vs_prior = half.pdf_class[:, None] * (observations * half.tau2 / noise)
     if options.ini_high > 0:
         model.current_resolution = model.shell_of(options.ini_high) / model.box_angst
     else:
