@@ -83,10 +83,13 @@ def frequency_columns(model: Model) -> pl.DataFrame:
 
 
 def last_significant_shell(data_vs_prior: NDArray[np.float64]) -> int:
-    """Return the last shell before the signal-to-noise ratio first falls below 1."""
-    below = np.flatnonzero(data_vs_prior < 1.0)
-    first = int(below[0]) if below.size else data_vs_prior.size
-    return max(first - 1, 0)
+    """Return the last shell before the signal-to-noise ratio first falls below 1.
+
+    Shell 0 is passed over, as for the current resolution: the mean of a masked average may well
+    be near 0 while all its detail is there.
+    """
+    below = np.flatnonzero(data_vs_prior[1:] < 1.0)
+    return int(below[0]) if below.size else data_vs_prior.size - 1
 
 
 def class_resolutions_angst(model: Model, state: HalfModel) -> list[float]:

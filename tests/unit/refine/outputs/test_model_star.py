@@ -132,8 +132,13 @@ def test_shell_is_the_last_one_if_the_ssnr_never_falls_below_one():
     assert last_significant_shell(np.full(9, 2.0)) == 8
 
 
-def test_shell_is_zero_if_the_ssnr_is_below_one_at_the_origin():
+def test_shell_is_zero_without_signal():
     assert last_significant_shell(np.zeros(9)) == 0
+
+
+def test_a_mean_without_signal_does_not_hide_the_detail():
+    # as of a 2D class whose positive ring and negative surroundings cancel
+    assert last_significant_shell(np.array([0.02, 50.0, 20.0, 3.0, 0.5, 2.0])) == 3
 
 
 def test_completeness_agrees_with_a_count_of_all_voxels():
