@@ -60,7 +60,9 @@ COMMANDS = {
     "class3d": Command("Class3D", _REFINED, _CLASSES),
     "class2d": Command("Class2D", _REFINED[:1], _AVERAGES),
     "initialmodel": Command("InitialModel", _REFINED[:1], _CLASSES),
-    "select": Command("Select", (("i", "particles"),), ((r"", "particles"),), "particles.star"),
+    "select": Command("Select", (("i", "particles"),), (
+        (r"", "particles"), (_BESIDE + r"class_averages\.star", "class averages"),
+    ), "particles.star"),
     "autopick": Command("AutoPick", (("i", "micrographs"), ("ref", "map")), (
         (r"autopick\.star", "coordinates"),
         (r"coords_suffix_autopick\.star", "coordinates' suffix"),

@@ -66,6 +66,9 @@ NODES = {
     "particles": NodeKind(
         3, "ParticlesData.star.relion{job}", "ParticleGroupMetadata.star.relion{job}"
     ),
+    "class averages": NodeKind(
+        5, "ImagesData.star.relion.classaverages", "Image2DGroupMetadata.star.relion.classaverages"
+    ),
     "map": NodeKind(6, *2 * ("DensityMap.mrc.relion{job}",)),
     "mask": NodeKind(7, *2 * ("Mask3D.mrc.relion{job}",)),
     # 3.1 lists the model of a classification, later versions the optimiser.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from relion_mpi.io.star import Block
 
 CLASS = "rlnClassNumber"
+CLASSES = "model_classes"
 _OPTIMISER = "optimiser_general"
 
 
@@ -98,7 +99,7 @@ def read_classes(path: Path) -> pl.DataFrame:
     InputError
         There is no such file or table.
     """
-    table = read_star(path).get("model_classes")
+    table = read_star(path).get(CLASSES)
     expected = {"rlnClassDistribution", "rlnEstimatedResolution"}
     if not isinstance(table, pl.DataFrame) or not expected <= set(table.columns):
         raise InputError(

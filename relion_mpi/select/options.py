@@ -27,6 +27,9 @@ class SelectOptions:
         0.0, help="classes of this resolution or better, as in the model file; 0 means all",
         unit="angst", minimum=0.0, group=_WHICH,
     )  # fmt: skip
+    fn_sel_classavgs: Path | None = option(
+        None, help="also list the averages of these 2D classes in this STAR file, as templates"
+    )
     restack: bool = option(
         False, help="write the particles into one new stack beside the STAR file"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import polars as pl
 import pytest
 from factories.micrographs import micrograph_project
 from factories.projects import KINDS, WORDS, empty_project, project_with_particles
@@ -108,6 +109,25 @@ def test_an_extraction_is_told_by_its_folder_of_particles(project, version):
     assert graph["pipeline_processes"][column(version, "ProcessStatus")][1] == done(version)
     assert graph["pipeline_input_edges"].rows() == [("micrographs.star", f"{folder}/")]
     assert (f"{folder}/", f"{folder}/particles.star") in graph["pipeline_output_edges"].rows()
+
+
+def test_averages_of_chosen_classes_are_told(project, version):
+    names = [f"00000{k}@classes.mrcs" for k in (1, 2)]
+    classes = {
+        "rlnReferenceImage": names, "rlnClassDistribution": [0.5, 0.5],
+        "rlnEstimatedResolution": [9.0, 9.0],
+    }  # fmt: skip
+    write_star("Extract/job001/particles_model.star", {"model_classes": pl.DataFrame(classes)})
+    folder = "Select/job005"
+    averages = f"{folder}/class_averages.star"
+    assert run(*LINE, "--o", f"{folder}/particles.star", "--fn_sel_classavgs", averages) == 0
+    graph = read_star("default_pipeline.star")
+    kind = {
+        "3.1": 5, "4": "ImagesData.star.relion.classaverages",
+        "5": "Image2DGroupMetadata.star.relion.classaverages",
+    }[version]  # fmt: skip
+    assert dict([row[:2] for row in graph["pipeline_nodes"].rows()])[averages] == kind
+    assert (f"{folder}/", averages) in graph["pipeline_output_edges"].rows()
 
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)

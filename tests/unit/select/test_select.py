@@ -13,6 +13,7 @@ from relion_mpi.core.errors import InputError
 from relion_mpi.io.mrc import read_header, read_map, write_map
 from relion_mpi.io.mrc_stack import write_stack
 from relion_mpi.io.star import read_star, write_star
+from relion_mpi.picking.references import read_references
 from relion_mpi.select.classes import numbers_in
 from relion_mpi.select.options import SelectOptions
 from relion_mpi.select.program import select
@@ -173,6 +174,43 @@ def test_images_of_two_sizes_do_not_make_a_stack(job):
     with pytest.raises(InputError, match=r"row 2: found an image of 6 x 6 pixels, expected 4 x 4"):
         chosen(classes="1,2", restack=True)
     assert not Path("chosen.mrcs").exists()
+
+
+def averages_of_stack():
+    """Make the classification one of 2D classes."""
+    table = read_star("run_it025_model.star")["model_classes"]
+    names = [f"00000{k}@run_it025_classes.mrcs" for k in (1, 2, 3)]
+    table = table.with_columns(rlnReferenceImage=pl.Series(names))
+    write_star("run_it025_model.star", {"model_classes": table})
+
+
+def test_averages_of_the_chosen_classes_are_listed_as_templates(job):
+    averages_of_stack()
+    images = np.random.default_rng(3).normal(size=(3, 8, 8))
+    write_map("run_it025_classes.mrcs", images, 1.5, stack=True)
+    listing = Path("Select/job001/class_averages.star")
+    chosen(max_resolution=20.0, fn_sel_classavgs=listing)
+    table = read_star(listing)["model_classes"]
+    names = ["000001@run_it025_classes.mrcs", "000003@run_it025_classes.mrcs"]
+    assert table["rlnReferenceImage"].to_list() == names
+    assert table["rlnClassDistribution"].to_list() == [0.5, 0.17]
+    templates = read_references(listing, 1, "C1", 1.5, 0.0)
+    np.testing.assert_array_equal(templates, images[[0, 2]].astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["chosen.star", "run_it025_model.star", "run_it025_data.star"])
+def test_averages_take_no_other_file_s_name(job, name):
+    averages_of_stack()
+    before = {path: path.read_bytes() for path in Path().glob("*.star")}
+    with pytest.raises(InputError, match=rf"--fn_sel_classavgs {name}: .*another one"):
+        chosen(classes="1", fn_sel_classavgs=Path(name))
+    assert {path: path.read_bytes() for path in Path().glob("*.star")} == before
+
+
+def test_maps_are_no_averages(job):
+    with pytest.raises(InputError, match=r"found rlnReferenceImage run_it025_class001\.mrc"):
+        chosen(classes="1", fn_sel_classavgs=Path("class_averages.star"))
+    assert not Path("chosen.star").exists()
 
 
 def test_lists_of_classes_are_read():
