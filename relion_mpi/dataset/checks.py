@@ -53,7 +53,10 @@ def check_microscope(table: Table) -> None:
         table, "rlnAmplitudeContrast", contrast, (contrast < 0) | (contrast > 1),
         "a share from 0 to 1, such as 0.1",
     )  # fmt: skip
-    _tell(table, "rlnSphericalAberration", cs <= 0, "is 0 or negative", "unless it is corrected")
+    _tell(
+        table, "rlnSphericalAberration", cs <= 0, "is 0 or negative",
+        "only microscopes with a corrector have that, others 2.7 or so",
+    )  # fmt: skip
     _tell(table, "rlnAmplitudeContrast", contrast == 0, "is 0", "0.07 to 0.1 is usual")
 
 

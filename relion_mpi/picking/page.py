@@ -129,7 +129,8 @@ function count() {
   let total = 0;
   data.mics.forEach((mic, k) => {
     const n = good(mic).length; total += n;
-    list.children[k].textContent = `${mic.name} (${n})`;
+    list.children[k].title = mic.name;
+    list.children[k].textContent = `${mic.name.split("/").pop()} (${n})`;
     list.children[k].className = k == at ? "on" : "";
   });
   document.getElementById("value").value = (+cut.value).toFixed(2);

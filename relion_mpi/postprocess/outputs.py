@@ -118,7 +118,7 @@ def write_findings(root: Path, found: Findings) -> None:
     """
     fsc = tables.fsc_table(_curves(found), found.box_size, found.pixel_size_angst)
     masked = found.masked
-    title = f"{root.name}: {found.resolution_angst:.4g} A at FSC 0.143"
+    title = f"{root.name}: {found.resolution_angst:.4g} Å at FSC 0.143"
     shown = {
         "corrected": None if masked is None else found.fsc,
         "unmasked": found.unmasked,

@@ -152,7 +152,7 @@ def _write(options: FscOptions, found: TwoMaps) -> None:
     kind = "unmasked FSC" if found.masked is None else "masked FSC"
     if found.with_model:
         kind = f"model-map {kind}"
-    title = f"{kind}: {at[0]:.4g} A at 0.143, {at[1]:.4g} A at 0.5"
+    title = f"{kind}: {at[0]:.4g} Å at 0.143, {at[1]:.4g} Å at 0.5"
     shown = {"masked": found.masked, "unmasked": found.unmasked}
     with told(options.o):
         tables.write_tables(beside(options.o, ".star"), general, table)
