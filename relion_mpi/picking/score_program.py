@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.dataset.columns import Table
@@ -18,6 +16,7 @@ from relion_mpi.io.atomic import replacing
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.picking.matching import Coordinates, Counts, counts_at, curve
 from relion_mpi.picking.micrographs import read_micrographs
+from relion_mpi.plots.style import BLUE, VERMILION, legend, new_axis, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 X, Y, MERIT = "rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit"
+SIZE_INCH = (6.4, 4.4)
 
 
 def score_picks(options: PickScoreOptions) -> Counts:
@@ -156,13 +156,13 @@ def _write(root: Path, thresholds: NDArray[np.float64], counts: list[Counts], he
     write_star(root.with_suffix(".star"), {"pick_score": table})
     with replacing(root.with_suffix(".csv")) as temporary:
         table.write_csv(temporary)
-    figure = Figure(figsize=(6.0, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
-    axis.plot(table["recall"], table["precision"], color="#2b6cb0")
-    axis.plot(here.recall, here.precision, "o", color="#c53030", label=f"F1 {here.f1:.3f}")
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-    axis.grid(alpha=0.3)
-    axis.legend()
+    axis = new_axis(*SIZE_INCH)
+    axis.plot(table["recall"], table["precision"], color=BLUE, linewidth=1.6)
+    label = f"precision {here.precision:.3f}, recall {here.recall:.3f}, F1 {here.f1:.3f}"
+    axis.plot(here.recall, here.precision, "o", color=VERMILION, label=label, clip_on=False)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    axis.set_title(f"{root.name}: picks above a threshold", fontsize=10)
+    plain(axis)
+    legend(axis, loc="lower left")
     with replacing(root.with_suffix(".png")) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        axis.figure.savefig(temporary, format="png", dpi=130)
