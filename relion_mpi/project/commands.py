@@ -67,9 +67,9 @@ COMMANDS = {
         (r"autopick\.star", "coordinates"),
         (r"coords_suffix_autopick\.star", "coordinates' suffix"),
     ), "", output="odir"),
-    "extract": Command("Extract", (("i", "micrographs"), ("reextract_data_star", "particles")), (
-        (r"particles\.star", "particles"),
-    ), "", output="part_dir"),
+    "extract": Command("Extract", (
+        ("i", "micrographs"), ("coord_list", "coordinates"), ("reextract_data_star", "particles"),
+    ), ((r"particles\.star", "particles"),), "", output="part_dir"),
     "star": Command("Select", (("i", "particles"),), (
         (r"", "particles"), (r"_split\d+\.star", "particles"),
     ), "particles.star"),

@@ -111,6 +111,21 @@ def test_an_extraction_is_told_by_its_folder_of_particles(project, version):
     assert (f"{folder}/", f"{folder}/particles.star") in graph["pipeline_output_edges"].rows()
 
 
+def test_an_extraction_by_a_list_of_picks_comes_after_the_picking(project, version):
+    micrograph_project(1)
+    picks = {"rlnMicrographName": ["Mics/mic0.mrc"],
+             "rlnMicrographCoordinates": ["Picks/Mics/mic0_pick.star"]}  # fmt: skip
+    write_star("Picks/autopick.star", {"coordinate_files": pl.DataFrame(picks)})
+    folder = "Extract/job007"
+    assert run(
+        "extract", "--i", "micrographs.star", "--coord_list", "Picks/autopick.star", "--part_dir",
+        folder, "--part_star", f"{folder}/particles.star", "--extract", "--extract_size", "16",
+    ) == 0  # fmt: skip
+    edges = read_star("default_pipeline.star")["pipeline_input_edges"].rows()
+    # 3.1 knows lists of coordinates by their suffix alone
+    assert (("Picks/autopick.star", f"{folder}/") in edges) == (version != "3.1")
+
+
 def test_averages_of_chosen_classes_are_told(project, version):
     names = [f"00000{k}@classes.mrcs" for k in (1, 2)]
     classes = {
