@@ -16,7 +16,7 @@ from cluster import ROOT
 from relion_mpi.simulate.options import SimulateOptions
 from relion_mpi.simulate.particle_set import simulate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 RUNS_WITHIN = 240.0
 SMALL = ("--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--time=10")

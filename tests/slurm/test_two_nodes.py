@@ -94,7 +94,7 @@ def test_each_node_has_shared_memory_of_its_own(tmp_path):
     }, done.stdout + done.stderr  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_nodes_find_the_bits_of_one(made, tmp_path):
     quick = ("--healpix_order", "0", "--auto_iter_max", "2")
     one, two = tmp_path / "one", tmp_path / "two"
@@ -114,7 +114,7 @@ def test_two_nodes_find_the_bits_of_one(made, tmp_path):
         assert maps[0] == maps[1]
 
 
-@pytest.mark.parametrize("lost", [pytest.param("n1", marks=pytest.mark.slow), "n2"])
+@pytest.mark.parametrize("lost", [pytest.param("n1", marks=pytest.mark.long), "n2"])
 def test_a_node_that_is_lost_ends_all_ranks_with_the_reason(made, tmp_path, lost):
     out = tmp_path / "out"
     long = ("--healpix_order", "3", "--auto_iter_max", "1", "--checkpoint_minutes", "0.01")
