@@ -10,7 +10,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from relion_mpi.core.errors import InputError
-from relion_mpi.parallel import quiet
+from relion_mpi.parallel import lost_ranks, quiet
 from relion_mpi.parallel.heartbeat import StalledError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def report(rank: int, size: int, error: BaseException) -> None:
     error
         The cause.
     """
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | lost_ranks.AllLostError):
         text = f"relion-mpi: error: {error}"
     elif isinstance(error, KeyboardInterrupt):
         text = "relion-mpi: interrupted"
@@ -155,7 +155,7 @@ def _lost_rank(error: BaseException) -> str:
     mpi: Any = sys.modules.get("mpi4py.MPI")
     if mpi is None or not isinstance(error, mpi.Exception):
         return ""
-    if error.Get_error_class() != mpi.ERR_OTHER:
+    if error.Get_error_class() not in {mpi.ERR_OTHER, *lost_ranks.error_classes()}:
         return ""
     return str(error.Get_error_string()).strip().splitlines()[-1].strip()
 

@@ -22,18 +22,35 @@ log = logging.getLogger(__name__)
 _LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
-    """All ranks of this job. `comm` is None where MPI is missing and there is one process."""
+    """All ranks of this job. `comm` is None where MPI is missing and there is one process.
+
+    `has_lost` says that ranks have died and these are the others, with new numbers.
+    """
 
     comm: MPI.Intracomm | None
     rank: int
     size: int
+    has_lost: bool = False
 
     @property
     def n_workers(self) -> int:
         """Ranks that do tasks: all but rank 0, which works only when it is alone."""
         return max(self.size - 1, 1)
+
+    def go_on_with(self, comm: MPI.Intracomm) -> None:
+        """Leave out ranks that have died; collective over the others, as all is from then on.
+
+        Parameters
+        ----------
+        comm
+            Of the others, in their order.
+        """
+        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.has_lost = True
+        atexit.unregister(_finalise)
+        atexit.register(_finalise, comm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +203,12 @@ def _library(mpi: Any) -> str:
     return " ".join(words).replace("MPICH Version:", "MPICH")
 
 
-def _finalise() -> None:
+def _finalise(comm: MPI.Intracomm | None = None) -> None:
     from mpi4py import MPI
 
     if MPI.Is_initialized() and not MPI.Is_finalized():
         # Ranks come here at different times; MPI_Finalize would wait with a busy core.
-        quiet.barrier(MPI.COMM_WORLD)
+        quiet.barrier(MPI.COMM_WORLD if comm is None else comm)
         MPI.Finalize()
 
 

@@ -21,6 +21,9 @@ class Worker(Protocol):
     def begin(self, message: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take what the master broadcast and set the sums to zero.
 
+        After a rank was lost the same may come again, with all that came since the last
+        reduction: it must then be as if it had come for the first time.
+
         Parameters
         ----------
         message
@@ -84,7 +87,7 @@ class Crew(Protocol):
 
     n_workers: int
 
-    def begin(self, message: Any, arrays: Arrays) -> None:
+    def begin(self, message: Any, arrays: Arrays, *, keeps_sums: bool = False) -> None:
         """Call `Worker.begin` on every worker.
 
         Parameters
@@ -92,10 +95,20 @@ class Crew(Protocol):
         message
             Any picklable object.
         arrays
-            Arrays by name, broadcast by buffer.
+            Arrays by name, broadcast by buffer. They must not change before the next reduction.
+        keeps_sums
+            Workers do not set their sums to zero for this message: it is about the next reduction,
+            after which more is added to the sums.
         """
 
-    def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
+    def run(
+        self,
+        tasks: Sequence[Any],
+        on_result: OnResult,
+        stop: Stop | None = None,
+        *,
+        summed: bool = True,
+    ) -> None:
         """Have every task done once; whoever is free gets the next one.
 
         Parameters
@@ -107,6 +120,9 @@ class Crew(Protocol):
         stop
             Asked before a task is handed out; once it says True the tasks in hand are finished,
             their results delivered, and the rest left undone.
+        summed
+            What tasks add to the sums will be reduced: if a worker is lost, others do again what it
+            has done. Otherwise only what it had in hand.
         """
 
     def reduce(self, shapes: Sequence[tuple[int, ...]]) -> list[npt.NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from relion_mpi.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 VARIABLE = "RELION_MPI_STALL_SECONDS"
 DEFAULT_SECONDS = 600.0
@@ -182,7 +182,7 @@ class Watch:
     """
 
     def __init__(
-        self, ranks: range, limit: float, clock: Callable[[], float] = time.monotonic
+        self, ranks: Iterable[int], limit: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._limit, self._clock = limit, clock
         self._listened, self._last = 0.0, clock()
@@ -211,6 +211,20 @@ class Watch:
         if sign.stalled_seconds:
             raise no_progress(rank, sign)
 
+    def host(self, rank: int) -> str:
+        """Return where a worker runs, as far as it has said so."""
+        return self._signs.get(rank, Alive("an unknown host")).host
+
+    def only(self, ranks: Iterable[int]) -> None:
+        """Watch these alone from now on: the others have died.
+
+        Parameters
+        ----------
+        ranks
+            Of the workers.
+        """
+        self._heard = dict.fromkeys(ranks, self._listened)
+
     def check(self) -> None:
         """See whether all have been heard lately; call it after all messages have been taken.
 
@@ -233,10 +247,10 @@ class Watch:
         return self._listened - self._heard[rank] > limit
 
     def _told(self, rank: int) -> str:
-        sign = self._signs.get(rank, Alive("an unknown host"))
-        doing = f" ({sign.doing})" if sign.doing else ""
+        sign = self._signs.get(rank)
+        doing = f" ({sign.doing})" if sign is not None and sign.doing else ""
         seconds = self._listened - self._heard[rank]
-        return f"rank {rank} on {sign.host}{doing} has been silent for {seconds:.0f} s"
+        return f"rank {rank} on {self.host(rank)}{doing} has been silent for {seconds:.0f} s"
 
 
 def no_progress(rank: int, sign: Alive) -> StalledError:

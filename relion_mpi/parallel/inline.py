@@ -42,12 +42,19 @@ class InlineCrew:
         self._account = Account()
         self._pulse = Pulse(_notice, 0, stall_seconds())
 
-    def begin(self, message: Any, arrays: Arrays) -> None:
+    def begin(self, message: Any, arrays: Arrays, *, keeps_sums: bool = False) -> None:
         """See `Crew.begin`; the arrays are handed over without a copy."""
         with self._account.span("begin_seconds"):
             self._worker.begin(message, dict(arrays))
 
-    def run(self, tasks: Sequence[Any], on_result: OnResult, stop: Stop | None = None) -> None:
+    def run(
+        self,
+        tasks: Sequence[Any],
+        on_result: OnResult,
+        stop: Stop | None = None,
+        *,
+        summed: bool = True,
+    ) -> None:
         """See `Crew.run`."""
         start = time.perf_counter()
         spans: dict[str, float] = {}

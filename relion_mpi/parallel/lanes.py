@@ -36,6 +36,7 @@ class Lanes:
         if n > 1:
             # A lane that comes back from the GPU must not wait 5 ms for the interpreter.
             sys.setswitchinterval(SWITCH_SECONDS)
+        self.n = n
         self._worker = worker
         self._prepare = ThreadPoolExecutor(1, "prepare", initializer=adopt_threads)
         self._work = ThreadPoolExecutor(n, "lane", initializer=adopt_threads)

@@ -30,8 +30,12 @@ class ArrayHeader(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """A pickled message of `n_bytes` and arrays follow by broadcast."""
+    """A pickled message of `n_bytes` and arrays follow by broadcast.
 
+    The same number comes again if a rank was lost meanwhile; who has begun then only listens.
+    """
+
+    number: int
     n_bytes: int
     headers: tuple[ArrayHeader, ...]
 
@@ -44,13 +48,21 @@ class Task(NamedTuple):
 
 
 class Reduce(NamedTuple):
-    """Reductions of `Worker.sums` follow, one array after the other."""
+    """Reductions of `Worker.sums` follow, one array after the other.
 
+    The same number comes again if a rank was lost meanwhile, and the same sums are sent again.
+    """
+
+    number: int
     shapes: tuple[tuple[int, ...], ...]
 
 
 class Tell(NamedTuple):
     """A gathering of accounts follows."""
+
+
+class Taken(NamedTuple):
+    """The master has the sums: they need not be kept any longer."""
 
 
 class Close(NamedTuple):
@@ -63,3 +75,18 @@ class Result(NamedTuple):
     number: int
     value: Any
     seconds: dict[str, float]
+
+
+class Here(NamedTuple):
+    """What a worker says after a rank was lost.
+
+    Attributes
+    ----------
+    begun : number of the last `Begin` that it has done
+    held : numbers of the tasks in hand
+    results : its last ones, which may not have reached the master
+    """
+
+    begun: int
+    held: tuple[int, ...]
+    results: tuple[Result, ...]

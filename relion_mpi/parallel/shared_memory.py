@@ -167,6 +167,8 @@ def share_on_node(ranks: World, n_bytes: int, n_flags: int) -> NodeMemory:
     quiet.barrier(readers)
 
     def release() -> None:
+        if ranks.has_lost:
+            return  # a rank that shares it may have died; it goes with the processes
         quiet.barrier(readers)
         window.Free()
         readers.Free()

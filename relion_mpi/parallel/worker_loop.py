@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from relion_mpi.core.timing import Account
-from relion_mpi.parallel import buffers, quiet
-from relion_mpi.parallel.heartbeat import Pulse
+from relion_mpi.parallel import buffers, lost_ranks, quiet
+from relion_mpi.parallel.comm import world
+from relion_mpi.parallel.heartbeat import PATIENCE, Pulse
 from relion_mpi.parallel.inline import check_sizes
 from relion_mpi.parallel.lanes import Lanes
-from relion_mpi.parallel.messages import COMMAND_BYTES, Begin, Close, Reduce, Tag, Task, Tell
+from relion_mpi.parallel.lost_ranks import RankLostError
+from relion_mpi.parallel.messages import (
+    COMMAND_BYTES,
+    Begin,
+    Close,
+    Here,
+    Reduce,
+    Result,
+    Tag,
+    Taken,
+    Task,
+    Tell,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    import numpy.typing as npt
     from mpi4py import MPI
 
     from relion_mpi.parallel.crew import Worker
@@ -27,7 +42,8 @@ if TYPE_CHECKING:
 def serve(comm: MPI.Intracomm, worker: Worker, n_lanes: int = 1) -> None:
     """Do what the master says until it closes; collective with `MPICrew`.
 
-    An exception, of a thread too, leaves through the caller.
+    An exception, of a thread too, leaves through the caller. If ranks were lost on the way,
+    `comm.world()` is what is left of the job.
 
     Parameters
     ----------
@@ -42,8 +58,9 @@ def serve(comm: MPI.Intracomm, worker: Worker, n_lanes: int = 1) -> None:
     own = comm.Dup()
     stall_seconds = own.bcast(None, root=0)
     with contextlib.closing(Lanes(worker, n_lanes)) as lanes:
-        _Loop(own, worker, lanes, stall_seconds).run()
-    own.Free()
+        loop = _Loop(own, worker, lanes, stall_seconds)
+        loop.run()
+    loop.close()
 
 
 class _Loop:
@@ -57,25 +74,66 @@ class _Loop:
         self._lanes = lanes
         self._sends: list[MPI.Request] = []
         self._account = Account()
+        self._limit = stall_seconds
         self._pulse = Pulse(self._tell, comm.Get_rank(), stall_seconds)
+        # What the master wants to know after a rank was lost.
+        self._begun = 0
+        self._held: set[int] = set()
+        # As many as it may not have heard of: it sends a task for each that it has.
+        self._recent: deque[Result] = deque(maxlen=lanes.n + 1)
+        self._kept: tuple[int, Sequence[npt.NDArray[Any]]] | None = None
+        self._buried: list[MPI.Request] = []
+        self._has_lost = False
 
     def run(self) -> None:
-        """Take commands and hand back results, whichever comes first."""
+        """Do what the master says until it closes, without the ranks that die meanwhile."""
+        goes_on = True
+        while goes_on:
+            try:
+                with lost_ranks.noticed():
+                    goes_on = self._obey(self._next_command())
+            except RankLostError:
+                self._recover()
+
+    def close(self) -> None:
+        """Give the communicator back, or to the rest of the job if ranks were lost."""
+        if self._has_lost:
+            world().go_on_with(self._comm)
+        else:
+            self._comm.Free()
+
+    def _obey(self, command: object) -> bool:
+        """Do what a command says; return whether more follow."""
+        match command:
+            case Task(number, task):
+                self._held.add(number)
+                self._lanes.submit(number, task)
+                self._pulse.moved()
+            case Begin() as begin:
+                self._begin(begin)
+            case Reduce() as reduce:
+                self._reduce(reduce)
+            case Taken():
+                self._kept = None
+            case Tell():
+                self._meet()
+                self._comm.gather({**self._worker.counts(), **self._account.take()}, root=0)
+            case Close():
+                self._meet()
+                return False
+        return True
+
+    def _recover(self) -> None:
+        """Leave out who has died and tell the master what is here; partner: `Wires.recover`."""
+        self._has_lost = True
         while True:
-            match self._next_command():
-                case Task(number, task):
-                    self._lanes.submit(number, task)
-                    self._pulse.moved()
-                case Begin() as begin:
-                    self._begin(begin)
-                case Reduce() as reduce:
-                    self._reduce(reduce)
-                case Tell():
-                    self._meet()
-                    self._comm.gather({**self._worker.counts(), **self._account.take()}, root=0)
-                case Close():
-                    self._meet()
-                    return
+            # MPI may still look at their buffers.
+            self._buried, self._sends = self._buried + self._sends, []
+            self._comm, _ = lost_ranks.without_lost(self._comm, PATIENCE * self._limit)
+            here = Here(self._begun, tuple(self._held), tuple(self._recent))
+            with contextlib.suppress(RankLostError), lost_ranks.noticed():
+                self._comm.gather(here, root=0)
+                return
 
     def _next_command(self) -> object:
         from mpi4py import MPI
@@ -115,6 +173,8 @@ class _Loop:
         """Send the results that are there."""
         self._sends = [one for one in self._sends if not one.Test()]
         while self._lanes.n_held and (result := self._lanes.take(0)) is not None:
+            self._held.discard(result.number)
+            self._recent.append(result)
             self._sends.append(self._comm.isend(result, dest=0, tag=Tag.RESULT))
             self._pulse.moved()
 
@@ -130,19 +190,26 @@ class _Loop:
         self._account.count(
             "bytes_received", packed.nbytes + sum(one.nbytes for one in arrays.values())
         )
+        if command.number == self._begun:
+            return  # another rank had not heard it
         self._pulse.announce("getting ready")
         with self._account.span("begin_seconds"):
             self._worker.begin(pickle.loads(packed.tobytes()), arrays)
+        self._begun = command.number
         self._pulse.announce("")
 
     def _reduce(self, command: Reduce) -> None:
-        self._pulse.announce("collecting its sums")
-        with self._account.span("reduce_pack_seconds"):
-            sums = self._worker.sums()
-        self._pulse.announce("")
+        if self._kept is None or self._kept[0] != command.number:
+            self._pulse.announce("collecting its sums")
+            with self._account.span("reduce_pack_seconds"):
+                self._kept = command.number, self._worker.sums()
+            self._pulse.announce("")
+        sums = self._kept[1]
         self._meet("reduce_wait_seconds")
         check_sizes([one.size for one in sums], command.shapes)
         with self._account.span("reduce_transfer_seconds"):
             for one in sums:
                 buffers.add_to_sum(self._comm, one)
         self._account.count("bytes_sent", sum(buffers.sum_bytes(one.size) for one in sums))
+        if not lost_ranks.can_go_on():
+            self._kept = None  # otherwise they wait for `Taken`

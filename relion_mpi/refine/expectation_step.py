@@ -131,7 +131,7 @@ class ExpectationStep:
             float64 arrays of these shapes; not changed later while more batches follow.
         """
         if more_follow:
-            self._crew.begin(MoreBatchesFollow(), {})
+            self._crew.begin(MoreBatchesFollow(), {}, keeps_sums=True)
         found = self._crew.reduce(shapes)
         if self.sums is not None:
             for total, earlier in zip(found, self.sums, strict=True):

@@ -73,7 +73,7 @@ def measure_noise(
         quarantine.take(chosen[index][1].particles, answer.flags)
         parts[index] = answer.value
 
-    crew.run(tasks, take)
+    crew.run(tasks, take, summed=False)
     totals: dict[Key, PowerSums] = {}
     for index, (key, _) in enumerate(chosen):
         part = parts[index]
@@ -145,4 +145,4 @@ def estimate_accuracy(
             for half in model.halves:
                 half.orientability[k] = found.orientability
 
-    crew.run([AccuracyTask(batch, piece) for piece in pieces], take)
+    crew.run([AccuracyTask(batch, piece) for piece in pieces], take, summed=False)

@@ -18,6 +18,7 @@ from relion_mpi.dataset.image_cache import CacheLayout, make_layout
 from relion_mpi.parallel import abort, roll_call
 from relion_mpi.parallel.comm import node
 from relion_mpi.parallel.crews import led
+from relion_mpi.parallel.lost_ranks import AllLostError
 from relion_mpi.parallel.shared_memory import NodeMemory, share_on_node
 from relion_mpi.parallel.threads import set_threads, threads_per_rank
 from relion_mpi.refine.continuing import words_to_go_on
@@ -149,23 +150,35 @@ def _master(
     """Refine, and return the HEALPix order and the largest image size that were reached."""
     began = time.perf_counter()
     ended = False
-    with OutputWriter(None if pages is None else pages.refresh) as writer:
-        refinement = Refinement(start, crew, writer, shlex.join(sys.argv), ending.asked)
-        try:
-            refinement.run()
-        except EndAsked:
-            ended = True
-    crew.close()
+    refinement: Refinement | None = None
+    try:
+        with OutputWriter(None if pages is None else pages.refresh) as writer:
+            refinement = Refinement(start, crew, writer, shlex.join(sys.argv), ending.asked)
+            try:
+                refinement.run()
+            except EndAsked:
+                ended = True
+        crew.close()
+    except AllLostError:
+        if refinement is not None and (line := _line_to_go_on(start, refinement)):
+            log.warning("what was written is whole; go on with: %s", line)
+        raise
     if ended:
-        assert refinement.last_optimiser is not None
-        words = ["relion-mpi", start.options.command]
-        words += words_to_go_on(refinement.last_optimiser, start.options.o)
-        log.warning("saved; go on with: %s", shlex.join(words))
+        log.warning("saved; go on with: %s", _line_to_go_on(start, refinement))
     else:
         log.info("Finished in %.1f s: %s", time.perf_counter() - began, start.options.o)
     if pages is not None:
         pages.end(early=ended)
     return refinement.schedule.healpix_order, refinement.largest_size
+
+
+def _line_to_go_on(start: Start, refinement: Refinement) -> str:
+    """Return the command that goes on after the last complete iteration; empty before the first."""
+    last = refinement.last_optimiser
+    if last is None:
+        return ""
+    words = words_to_go_on(last, start.options.o)
+    return shlex.join(["relion-mpi", start.options.command, *words])
 
 
 def _prepare(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from relion_mpi.backend.protocol import Backend
     from relion_mpi.dataset.image_cache import CacheLayout
     from relion_mpi.dataset.scratch_images import ScratchImages
-    from relion_mpi.estep.plan import ParticleBatch
+    from relion_mpi.estep.plan import ParticleBatch, Plan
     from relion_mpi.estep.prepared import Prepared
     from relion_mpi.parallel.shared_memory import NodeMemory
 
@@ -91,7 +91,7 @@ class RefineWorker:
         self._expectation: Expectation | None = None
         self._sums: list[HalfSums] = []
         self._warned_bytes = 0
-        self._n_iterations = 0
+        self._pass = self._first_pass = -1  # over the particles: an iteration
         self._more_follow = False
 
     def begin(self, message: Any, arrays: dict[str, NDArray[Any]]) -> None:
@@ -99,6 +99,8 @@ class RefineWorker:
         if self._backend is not None:
             self._backend.attach()
         match message:
+            case Setup() if self._setup is not None:
+                pass  # told again because a rank was lost
             case Setup():
                 self._setup = message
                 self._backend = select_backend(
@@ -117,14 +119,12 @@ class RefineWorker:
                 self._expectation = Expectation(self._backend, plan, self._references)
             case StartExpectation(plan):
                 assert self._backend is not None
-                self._n_iterations += 1
                 self._expectation = Expectation(self._backend, plan, self._references)
-                self._begin_sums()
+                self._begin_pass(plan)
             case StartAverages(plan):
                 assert self._backend is not None
-                self._n_iterations += 1  # images are checked in the first pass over all of them
                 self._expectation = random_expectation(self._backend, plan)
-                self._begin_sums()
+                self._begin_pass(plan)
             case MoreBatchesFollow():
                 self._more_follow = True
             case _:
@@ -132,6 +132,12 @@ class RefineWorker:
                 raise TypeError(msg)
         assert self._backend is not None
         self._backend.synchronise()
+
+    def _begin_pass(self, plan: Plan) -> None:
+        self._pass = plan.iteration
+        if self._first_pass < 0:
+            self._first_pass = plan.iteration
+        self._begin_sums()
 
     def _begin_sums(self) -> None:
         assert self._backend is not None
@@ -203,8 +209,8 @@ class RefineWorker:
         images, setup = self._read(batch), self._setup
         assert setup is not None
         assert self._images is not None
-        if isinstance(task, NoiseTask) or self._n_iterations == 1:
-            # Once is enough: from then on the master says which particles to leave out.
+        if isinstance(task, NoiseTask) or self._pass == self._first_pass:
+            # Once is enough: after that pass the master says which particles to leave out.
             flags = check_pixels(images, READING_THREADS[setup.backend])
             if flags.any():
                 keep = flags == 0 if keep is None else keep & (flags == 0)

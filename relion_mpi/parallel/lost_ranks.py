@@ -1,0 +1,120 @@
+"""Notice that ranks have died and go on with the others, where MPI can.
+
+Open MPI 5 can (its ULFM, of MPI's chapter on fault tolerance), if it is started with `mpiexec
+--with-ft ulfm`. Every other MPI or launcher ends all ranks when one dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from typing import TYPE_CHECKING
+
+from relion_mpi.parallel import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpi4py import MPI
+
+VARIABLE = "OMPI_MCA_mpi_ft_enable"
+"""What `mpiexec --with-ft ulfm` sets; under srun the user sets it to 1."""
+
+
+class RankLostError(Exception):
+    """Another rank has died, or somebody says so; the communicator is of no use any more."""
+
+
+class AllLostError(Exception):
+    """Rank 0 is alone; the message says who has died."""
+
+
+@functools.cache
+def can_go_on() -> bool:
+    """Tell whether this job goes on when a worker dies; MPI must have been loaded.
+
+    Returns
+    -------
+    bool
+        True under Open MPI with fault tolerance on.
+    """
+    if os.environ.get(VARIABLE, "").lower() not in {"1", "true", "yes", "on"}:
+        return False
+    from mpi4py import MPI
+
+    return "Open MPI" in MPI.Get_library_version() and hasattr(MPI.Comm, "Ishrink")
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[None]:
+    """Turn what MPI says of a dead rank into a RankLostError.
+
+    Raises
+    ------
+    RankLostError
+        A rank has died, and the job can go on without it.
+    """
+    from mpi4py import MPI
+
+    try:
+        yield
+    except MPI.Exception as error:
+        if can_go_on() and error.Get_error_class() in error_classes():
+            raise RankLostError(str(error)) from error
+        raise
+
+
+def error_classes() -> frozenset[int]:
+    """Return the classes of errors by which MPI says that a rank has died."""
+    from mpi4py import MPI
+
+    names = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
+    return frozenset(int(getattr(MPI, name)) for name in names if hasattr(MPI, name))
+
+
+def without_lost(comm: MPI.Intracomm, patience: float) -> tuple[MPI.Intracomm, list[int]]:
+    """Return the ranks that live, in their order; collective over them.
+
+    Everybody who waits on `comm` is told by an error that it is of no use any more.
+
+    Parameters
+    ----------
+    comm
+        Has lost a rank.
+    patience
+        Seconds to wait for the others, which may be busy.
+
+    Returns
+    -------
+    comm : Intracomm
+        For the caller to free.
+    places : list of int
+        The rank that each of its ranks has in the old one.
+
+    Raises
+    ------
+    TimeoutError
+        Some rank lives and did not come.
+    """
+    from mpi4py import MPI
+
+    comm.Revoke()
+    found, request = comm.Ishrink()
+    deadline = time.monotonic() + patience
+
+    def is_over() -> bool:
+        if time.monotonic() > deadline:
+            msg = f"a rank has died, and some other did not answer for {patience:.0f} s"
+            raise TimeoutError(msg)
+        return request.Test()
+
+    quiet.until(is_over)
+    assert isinstance(found, MPI.Intracomm)
+    found.Set_errhandler(MPI.ERRORS_RETURN)
+    new, old = found.Get_group(), comm.Get_group()
+    places = list(MPI.Group.Translate_ranks(new, list(range(new.Get_size())), old))
+    new.Free()
+    old.Free()
+    return found, places
