@@ -30,7 +30,21 @@ class RankLostError(Exception):
 
 
 class AllLostError(Exception):
-    """Rank 0 is alone; the message says who has died."""
+    """Rank 0 has died, or it is alone; the message says so."""
+
+
+_seen: list[bool] = []
+
+
+def note() -> None:
+    """Remember that a rank has died."""
+    if not _seen:
+        _seen.append(True)
+
+
+def any_seen() -> bool:
+    """Tell whether this rank knows of one that has died."""
+    return bool(_seen)
 
 
 @functools.cache
@@ -97,11 +111,14 @@ def without_lost(comm: MPI.Intracomm, patience: float) -> tuple[MPI.Intracomm, l
 
     Raises
     ------
+    AllLostError
+        Rank 0 is not among them.
     TimeoutError
         Some rank lives and did not come.
     """
     from mpi4py import MPI
 
+    note()
     comm.Revoke()
     _wait_for_all(comm, patience)
     found = comm.Shrink()
@@ -111,6 +128,11 @@ def without_lost(comm: MPI.Intracomm, patience: float) -> tuple[MPI.Intracomm, l
     places = list(MPI.Group.Translate_ranks(new, list(range(new.Get_size())), old))
     new.Free()
     old.Free()
+    if places[0] != 0:
+        raise AllLostError(
+            "rank 0 has died, which leads the others: the cause is in its words, or the system "
+            "ended it (memory?)"
+        )
     return found, places
 
 

@@ -1,7 +1,7 @@
-"""Kill ranks in a chosen moment of a job: `RELION_MPI_KILL=1:reduce:2,3:work:9`.
+"""Kill ranks at chosen moments of a job: `RELION_MPI_KILL=1:reduce:2,3:work:9`.
 
-Each part is the rank, the moment, and which time it comes to it, from 1. Moments are those of the
-worker that dies, but for `mstep`: rank 0 kills that worker then.
+Each part is a rank, a moment, and which time the rank comes to it, from 1. Moments are the worker's
+own, but for `between`: then rank 0 kills it, at what it was told to count.
 """
 
 from __future__ import annotations
@@ -11,38 +11,37 @@ import signal
 from pathlib import Path
 
 from relion_mpi.parallel import buffers, comm, worker_loop
-from relion_mpi.refine import programme
-from relion_mpi.refine.worker import RefineWorker
-
-MOMENTS = {
-    "broadcast": (buffers, "broadcast"),
-    "begin": (RefineWorker, "begin"),
-    "prepare": (RefineWorker, "prepare"),
-    "work": (RefineWorker, "work"),
-    "pack": (RefineWorker, "sums"),
-    "reduce": (buffers, "add_to_sum"),
-    "count": (RefineWorker, "counts"),
-    "obey": (worker_loop._Loop, "_obey"),
-}
 
 
-def arm(folder):
-    """Prepare for what RELION_MPI_KILL says; `folder` is for process numbers."""
+def arm(folder, worker, between):
+    """Do what RELION_MPI_KILL says.
+
+    `folder` is for process numbers, `worker` the class of workers, `between` an owner and the name
+    of what rank 0 calls when workers have nothing to do.
+    """
     rank = comm.world().rank
     (Path(folder) / f"pid{rank}").write_text(str(os.getpid()))
+    moments = {
+        "obey": (worker_loop._Loop, "_obey"),
+        "broadcast": (buffers, "broadcast"),
+        "begin": (worker, "begin"),
+        "prepare": (worker, "prepare"),
+        "work": (worker, "work"),
+        "pack": (worker, "sums"),
+        "reduce": (buffers, "add_to_sum"),
+        "count": (worker, "counts"),
+    }
     for part in filter(None, os.environ.get("RELION_MPI_KILL", "").split(",")):
         victim, moment, time = part.split(":")
-        if moment == "mstep" and rank == 0:
+        if moment == "between" and rank == 0:
             pid = Path(folder) / f"pid{victim}"
-            for cls in (programme.AutoRefine, programme.Classification3D):
-                _arm(cls, "maximise", int(time), lambda pid=pid: int(pid.read_text()))
-        elif moment != "mstep" and int(victim) == rank:
-            _arm(*MOMENTS[moment], int(time), os.getpid)
+            _arm(*between, int(time), lambda pid=pid: int(pid.read_text()))
+        elif moment != "between" and int(victim) == rank:
+            _arm(*moments[moment], int(time), os.getpid)
 
 
 def _arm(owner, name, time, pid):
-    before = getattr(owner, name)
-    n = 0
+    before, n = getattr(owner, name), 0
 
     def counted(*given, **named):
         nonlocal n
