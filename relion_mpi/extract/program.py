@@ -89,7 +89,7 @@ def _master(options: ExtractOptions, plan: Plan, crew: Crew, n_lanes: int) -> No
             n_not_finite += counts.n_not_finite
             progress.update(counts.n_particles)
 
-        crew.run(plan.tasks, note)
+        crew.run(plan.tasks, note, summed=False)
     crew.close()
     if n_flat:
         log.warning("%d particle(s) have a constant background: not normalised", n_flat)

@@ -76,10 +76,6 @@ def fail(ranks: World, error: BaseException) -> int:
     """
     report(ranks.rank, ranks.size, error)
     status = _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-    if _lost_rank(error) and lost_ranks.can_go_on():
-        lost_ranks.note()
-    if isinstance(error, StalledError):
-        _end_all(ranks, status)  # who is stopped does not notice that another leaves
     end(ranks, status)
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or isinstance(error, StalledError):
@@ -91,9 +87,6 @@ def fail(ranks: World, error: BaseException) -> int:
 def end(ranks: World, status: int) -> None:
     """End all ranks now, unless there is only one.
 
-    Once a rank has died, mpiexec of Open MPI 5.0.11 takes an abort for success. Then this rank
-    just leaves: if it is rank 0 the others notice and leave too, else they go on without it.
-
     Parameters
     ----------
     ranks
@@ -101,15 +94,10 @@ def end(ranks: World, status: int) -> None:
     status
         Exit status of the job.
     """
-    if lost_ranks.any_seen():
-        time.sleep(_FORWARDING_SECONDS)
-        os._exit(status)
-    _end_all(ranks, status)
-
-
-def _end_all(ranks: World, status: int) -> None:
     if ranks.size > 1 and ranks.comm is not None:
         time.sleep(_FORWARDING_SECONDS)
+        if lost_ranks.can_go_on():
+            lost_ranks.end_all()
         ranks.comm.Abort(status)
 
 
@@ -123,7 +111,7 @@ def end_soon(ranks: World) -> None:
     """
 
     def leave() -> None:
-        _end_all(ranks, 1)
+        end(ranks, 1)
         os._exit(1)
 
     last_resort = threading.Timer(_GRACE_SECONDS, leave)

@@ -138,7 +138,7 @@ def _subtract(start: Start, output: Output, crew: Crew) -> None:
             output.put(task, found)
             progress.update(task.batch.n_img)
 
-        crew.run(tasks, take)
+        crew.run(tasks, take, summed=False)
     log.info("%s: %d particles", start.options.o / TABLE, n)
 
 
@@ -156,7 +156,7 @@ def _measure(start: Start, crew: Crew) -> None:
             found[index] = answer.powers
             progress.update(task.batch.n_img)
 
-        crew.run(tasks, take)
+        crew.run(tasks, take, summed=False)
     start.options.o.mkdir(parents=True, exist_ok=True)
     box_angst = start.plan.box_size * start.plan.pixel_size_angst
     write_star(start.options.o / RATIO, {"": ratio_table(found.sum(axis=0), box_angst)})

@@ -36,12 +36,12 @@ class Counting(InlineCrew):
         super().__init__(RefineWorker())
         self.n_batch, self.end_after = 0, end_after
 
-    def run(self, tasks, on_result, stop=None):
+    def run(self, tasks, on_result, stop=None, **named):
         def take(index, answer):
             self.n_batch += isinstance(tasks[index], ExpectationTask)
             on_result(index, answer)
 
-        super().run(tasks, take, stop)
+        super().run(tasks, take, stop, **named)
 
     def is_over(self):
         return self.n_batch >= self.end_after

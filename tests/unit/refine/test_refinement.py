@@ -22,7 +22,7 @@ from relion_mpi.refine.worker import RefineWorker
 class Backwards(InlineCrew):
     """Does and returns tasks last to first, as a race of many ranks might."""
 
-    def run(self, tasks, on_result, stop=None):
+    def run(self, tasks, on_result, stop=None, **named):
         for index in reversed(range(len(tasks))):
             super().run([tasks[index]], lambda _, found, i=index: on_result(i, found))
 
