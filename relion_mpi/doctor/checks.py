@@ -98,7 +98,9 @@ def launch(facts: Sequence[Facts]) -> list[Line]:
             "pip install mpich, or build mpi4py for the cluster's MPI, to use several ranks",
         )  # fmt: skip
     else:
-        mpi = Line("MPI", State.OK, first.mpi)
+        outlives = first.outlives_workers
+        fate = "goes on without workers that die" if outlives else "ends if a rank dies"
+        mpi = Line("MPI", State.OK, f"{first.mpi}; a run {fate}")
     if len(facts) == 1:
         alone = f"1 process on {first.host}, master and worker; mpiexec -n N shows a job of N ranks"
         return [mpi, Line("launch", State.OK, alone)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import relion_mpi
 from relion_mpi.doctor.gpu_facts import GPUFacts, look_at_gpus
-from relion_mpi.parallel import comm, cuda_aware, roll_call, threads
+from relion_mpi.parallel import comm, cuda_aware, lost_ranks, roll_call, threads
 
 if TYPE_CHECKING:
     from relion_mpi.doctor.options import DoctorOptions
@@ -35,6 +35,7 @@ class Facts:
     program: str
     mpi: str
     cuda_aware: bool
+    outlives_workers: bool
     cores: tuple[int, ...]
     n_threads: int
     folder: str
@@ -70,6 +71,7 @@ def look(options: DoctorOptions, ranks: World) -> Facts:
         program=str(Path(relion_mpi.__file__).parent),
         mpi=cuda_aware.library_name(ranks),
         cuda_aware=cuda_aware.is_cuda_aware(ranks),
+        outlives_workers=ranks.comm is not None and lost_ranks.can_go_on(),
         cores=tuple(sorted(os.sched_getaffinity(0))),
         n_threads=n_threads,
         folder=folder,

@@ -286,10 +286,13 @@ class MPICrew:
                     (deliver or self._note)(worker, result)
                 self._ledger.settle(worker, state.held)
             for worker, host in lost.items():
+                n_again = self._ledger.lose(worker)
                 log.warning(
-                    "%s has died (killed? memory?): %d batches of its work are done again, and the "
-                    "run goes on with %d worker(s)",
-                    told({worker: host}), self._ledger.lose(worker), self.n_workers,
+                    "%s has died (killed? memory?); %s; the run goes on with %d worker(s)",
+                    told({worker: host}),
+                    f"{n_again} batch(es) of its work are done again" if n_again else
+                    "none of its work is lost",
+                    self.n_workers,
                 )  # fmt: skip
             if all(state.begun == self._n_begun for state in states.values()):
                 return

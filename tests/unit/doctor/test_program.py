@@ -34,6 +34,7 @@ def job(n_ranks, gpus=None, host="n1"):
         Facts(
             rank=rank, host=host, is_worker=rank > 0 or n_ranks == 1,
             versions=(("Python", "3.12"),), program="/x", mpi="MPICH 5", cuda_aware=False,
+            outlives_workers=False,
             cores=tuple(range(8)), n_threads=2, folder="/", folder_error="", cache="/c",
             cache_error="", gpu=gpus[rank] if gpus else NO_GPU,
         )
@@ -69,6 +70,12 @@ def test_no_mpi_is_a_note_with_its_cure():
     line = only([replace(job(1)[0], mpi="none")], "MPI")
     assert line.state is State.NOTE
     assert "pip install mpich" in line.mend
+
+
+@pytest.mark.parametrize(("outlives", "words"), [(True, "goes on without"), (False, "ends if a")])
+def test_what_becomes_of_a_run_that_loses_a_worker_is_told(outlives, words):
+    found = [replace(one, outlives_workers=outlives) for one in job(3)]
+    assert words in only(found, "MPI").found
 
 
 @pytest.mark.parametrize(("n_ranks", "state"), [(5, State.OK), (6, State.NOTE)])
