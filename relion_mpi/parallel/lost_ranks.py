@@ -41,7 +41,7 @@ class AllLostError(Exception):
 
 @functools.cache
 def can_go_on() -> bool:
-    """Tell whether this job goes on when a worker dies; MPI must have been loaded.
+    """Tell whether this job goes on when a worker dies.
 
     Returns
     -------
@@ -50,8 +50,10 @@ def can_go_on() -> bool:
     """
     if os.environ.get(VARIABLE, "").lower() not in {"1", "true", "yes", "on"}:
         return False
-    from mpi4py import MPI
-
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return False
     return "Open MPI" in MPI.Get_library_version() and hasattr(MPI.Comm, "Iagree")
 
 

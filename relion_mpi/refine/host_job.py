@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.core.memory import image_cache_bytes
 from relion_mpi.dataset.image_cache import make_layout
+from relion_mpi.parallel import lost_ranks
 from relion_mpi.refine.class_options import ClassOptions
 from relion_mpi.refine.gpu_job import gpu_job
 from relion_mpi.refine.host_memory import FINEST_ORDER, HostJob, host_need
@@ -55,6 +56,7 @@ def host_job(start: Start, n_workers_here: int = 1) -> HostJob:
         timed=() if course_of(start) is None else job.searches,
         is_saved=options.checkpoint_minutes > 0,
         has_running_sums=isinstance(options, ClassOptions) and options.grad,
+        keeps_tasks=lost_ranks.can_go_on(),
     )  # fmt: skip
     return replace(host, keeps_images=_fit(start, host, n_workers_here))
 

@@ -44,6 +44,8 @@ MASTER_CUDA_BYTES, BOUND_CUDA_BYTES = 490 * MIB, 270 * MIB
 H100 used beside other terms."""
 COLUMN_BYTES, FOUND_BYTES, RECORD_BYTES = 179, 25, 185
 """A particle in `Particles` and its batch, in `HiddenVariables`, and in an `IterationRecord`."""
+TASK_BYTES = 270
+"""A particle in the tasks of an iteration, which rank 0 keeps where workers may die: counted."""
 TEXT_COPIES = 3
 """The table's text: as read, as columns, as sorted columns."""
 ROW_TEXT = 300
@@ -68,6 +70,7 @@ class HostJob:
     timed : exhaustive searches that ranks time before the work begins, as `GpuJob.searches`
     is_saved : the middle of an iteration may be saved, and rank 0 then keeps what was summed
     has_running_sums : rank 0 keeps sums of mini-batches
+    keeps_tasks : rank 0 keeps the tasks of an iteration
     """
 
     job: GpuJob
@@ -83,6 +86,7 @@ class HostJob:
     timed: tuple[tuple[int, int], ...] = ()
     is_saved: bool = True
     has_running_sums: bool = False
+    keeps_tasks: bool = False
 
     @property
     def map_bytes(self) -> int:
@@ -105,7 +109,7 @@ class HostJob:
     def table(self) -> int:
         """Bytes of the particle table, of what was found, and of one record on its way to files."""
         text = self.text_bytes or ROW_TEXT * self.n_particles
-        each = COLUMN_BYTES + FOUND_BYTES + RECORD_BYTES
+        each = COLUMN_BYTES + FOUND_BYTES + RECORD_BYTES + TASK_BYTES * self.keeps_tasks
         return self.n_particles * each + TEXT_COPIES * text
 
 

@@ -11,6 +11,7 @@ import pytest
 from factories.project import noise_project, refine_options
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.io.mrc import read_map, write_map
 from relion_mpi.parallel.inline import InlineCrew
 from relion_mpi.refine.batch_size import batch_size_for
 from relion_mpi.refine.messages import AccuracyTask, ExpectationTask, NoiseTask
@@ -25,6 +26,31 @@ class Backwards(InlineCrew):
     def run(self, tasks, on_result, stop=None, **named):
         for index in reversed(range(len(tasks))):
             super().run([tasks[index]], lambda _, found, i=index: on_result(i, found))
+
+
+class AllAgain(InlineCrew):
+    """Loses the sums of all workers in each reduction: all is said and done a second time."""
+
+    def __init__(self, worker):
+        super().__init__(worker)
+        self.said, self.done, self.n_again = [], [], 0
+
+    def begin(self, message, arrays, **named):
+        self.said.append((message, arrays))
+        super().begin(message, arrays, **named)
+
+    def run(self, tasks, on_result, stop=None, *, summed=True):
+        kept = list(tasks)
+        self.done += kept if summed else []
+        super().run(kept, on_result, stop)
+
+    def reduce(self, shapes):
+        super().reduce(shapes)
+        for message, arrays in self.said:
+            super().begin(message, arrays)
+        super().run(self.done, lambda index, result: None)
+        self.said, self.done, self.n_again = [], [], self.n_again + 1
+        return super().reduce(shapes)
 
 
 class Notes:
@@ -236,3 +262,23 @@ def test_a_task_of_the_e_step_is_small(tmp_path):
     assert isinstance(task, ExpectationTask)
     n = task.batch.n_img
     assert len(pickle.dumps(task)) < 2500 + 250 * n  # table values, no pixels, no grids
+
+
+# Lost ranks
+
+
+def test_a_worker_that_is_told_all_again_does_the_same(tmp_path, monkeypatch):
+    project = noise_project(tmp_path, n=120)
+    images, pixel = read_map(project.stack)
+    images = images.copy()
+    images[7, 3, 3] = np.nan
+    write_map(project.stack, images, pixel, stack=True)
+    (tmp_path / "out").mkdir()
+    # So that this image is found in the first iteration, not before.
+    monkeypatch.setattr("relion_mpi.refine.first_steps.MAX_PARTICLES", 1)
+    once, _ = refined(project)
+    again, one = refined(project, AllAgain)
+    assert one.crew.n_again == 2
+    assert one.quarantine.n_bad == 1
+    for a, b in zip(once, again, strict=True):
+        same(a, b)
