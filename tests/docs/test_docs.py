@@ -87,6 +87,7 @@ FOREIGN = {
     "--compare": "relion_star_handler",
     "--cpus-per-task": "sbatch",
     "--distribution": "srun",
+    "--kill-on-bad-exit": "srun",
     "--force-reinstall": "pip",
     "--gpus-per-node": "sbatch",
     "--gres": "sbatch",
@@ -98,6 +99,7 @@ FOREIGN = {
     "--signal": "sbatch",
     "--strict-markers": "pytest",
     "--wait": "srun",
+    "--with-ft": "Open MPI's mpiexec",
     "--with-mpi": "pytest-mpi",
 }
 OPTION = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")

@@ -271,9 +271,10 @@ def test_a_worker_that_is_told_all_again_does_the_same(tmp_path, monkeypatch):
     project = noise_project(tmp_path, n=120)
     images, pixel = read_map(project.stack)
     images = images.copy()
-    images[7, 3, 3] = np.nan
-    write_map(project.stack, images, pixel, stack=True)
     (tmp_path / "out").mkdir()
+    last = make_start(refine_options(project, **COARSE)).batches[-1].particles[0]
+    images[last, 3, 3] = np.nan
+    write_map(project.stack, images, pixel, stack=True)
     # So that this image is found in the first iteration, not before.
     monkeypatch.setattr("relion_mpi.refine.first_steps.MAX_PARTICLES", 1)
     once, _ = refined(project)
