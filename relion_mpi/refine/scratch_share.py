@@ -64,8 +64,12 @@ class Share:
                 index = self._left.pop()
                 self._running[self._pool.submit(self._action, index)] = index
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for one in done:
-                self._take(self._running.pop(one), one)
+            try:
+                for one in done:
+                    self._take(self._running.pop(one), one)
+            except BaseException:
+                self.stop()  # nothing may be written any more when the folder is removed
+                raise
 
     def stop(self) -> None:
         """Begin no more."""
