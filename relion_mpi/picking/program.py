@@ -141,7 +141,7 @@ class _Job:
                     self._write(k, picks, shown)
                 progress.update()
 
-            crew.run(tasks, on_result)
+            crew.run(tasks, on_result, summed=False)
         crew.close()
         pairs = zip(self._micrographs, self._paths, strict=True)
         write_lists(options, options.i, [(one, path) for one, path in pairs if path.exists()])
