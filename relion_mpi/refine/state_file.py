@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from relion_mpi.io.atomic import replacing
+from relion_mpi.refine.late_errors import LateErrors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,15 +69,16 @@ def write_checked(path: Path, version: int, about: Mapping[str, Any], arrays: Ar
         It cannot be written.
     """
     text = json.dumps(about)
-    try:
-        with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with replacing(path) as temporary, open(temporary, "w+b", buffering=0) as raw:
+        target = LateErrors(raw)
+        with h5py.File(target, "w") as file:
             file.attrs["format"] = version
             file.attrs["sha256"] = _digest(text, arrays)
             file["about"] = text
             for name, array in arrays.items():
                 file[name] = array
-    except RuntimeError as error:  # of a file that cannot be closed
-        raise OSError(str(error)) from error
+        if target.error is not None:
+            raise target.error
 
 
 def read_checked(path: Path, *, with_arrays: bool) -> Contents:
