@@ -88,6 +88,7 @@ COMMANDS = {
         # Readers count on this order.
         (r"\.mrc", "final map"), (r"_masked\.mrc", "final masked map"),
         (_BESIDE + LOGFILE, "logfile"), (r"\.star", "postprocess"),
+        (r"_locres_filtered\.mrc", "locally filtered map"), (r"_locres\.mrc", "resolution map"),
     ), "postprocess", (r"_fsc\.png", r"_guinier\.png")),
 }  # fmt: skip
 """Commands that a project is told of; others leave no trace in it."""

@@ -79,6 +79,7 @@ NODES = {
     "half map": NodeKind(10, *2 * ("DensityMap.mrc.relion.halfmap{job}",)),
     "final map": NodeKind(11, *2 * ("DensityMap.mrc.relion{job}",)),
     "final masked map": NodeKind(11, *2 * ("DensityMap.mrc.relion{job}.masked",)),
+    "locally filtered map": NodeKind(11, *2 * ("DensityMap.mrc.relion.localresfiltered",)),
     "resolution map": NodeKind(12, *2 * ("Image3D.mrc.relion.localresmap",)),
     "logfile": NodeKind(13, *2 * ("LogFile.pdf.relion{job}",)),
     "postprocess": NodeKind(14, *2 * ("ProcessData.star.relion{job}",)),

@@ -16,6 +16,7 @@ from relion_mpi.core.option_parser import OptionParser
 from relion_mpi.core.options import add_to_parser, from_namespace
 from relion_mpi.io.star import read_star, write_star
 from relion_mpi.postprocess.options import PostprocessOptions
+from relion_mpi.project.commands import COMMANDS, output_nodes
 from relion_mpi.project.external import own_words
 from relion_mpi.project.job import job_of
 from relion_mpi.project.lock import LOCK, locked
@@ -143,6 +144,16 @@ def test_averages_of_chosen_classes_are_told(project, version):
     }[version]  # fmt: skip
     assert dict([row[:2] for row in graph["pipeline_nodes"].rows()])[averages] == kind
     assert (f"{folder}/", averages) in graph["pipeline_output_edges"].rows()
+
+
+def test_a_local_resolution_lists_its_maps(project):
+    for name in ("relion_locres.mrc", "relion_locres_filtered.mrc", "relion_locres_fscs.star"):
+        (project / name).touch()
+    found = output_nodes(COMMANDS["postprocess"], project / "relion")
+    assert [(path.name, kind) for path, kind in found] == [
+        ("relion_locres_filtered.mrc", "locally filtered map"),
+        ("relion_locres.mrc", "resolution map"),
+    ]
 
 
 @pytest.mark.parametrize("version", ["3.1"], indirect=True)
