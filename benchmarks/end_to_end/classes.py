@@ -13,7 +13,6 @@ iteration against classes. `wall_s` is the whole job, start and end included: wi
 --box 360 --angpix 1.34 --classes 6 --iterations 25 --half` it is the job of figure 4C.
 """
 
-import argparse
 import json
 import shlex
 import subprocess
@@ -22,33 +21,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-from iterations import COLUMNS, particle_set, relion_mpi
+from iterations import COLUMNS, option_parser, particle_set, relion_mpi
 
 STEADY = 3
 """First iteration that counts."""
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("sets"))
-    parser.add_argument("--n", type=int, default=100_000)
-    parser.add_argument("--box", type=int, default=128)
-    parser.add_argument("--angpix", type=float, default=1.5)
-    parser.add_argument("--diameter", type=float, default=170)
-    parser.add_argument("--snr", type=float, default=0.1)
+    parser = option_parser(__doc__.splitlines()[0])
     parser.add_argument("--classes", default="1,2,4,8,16")
-    parser.add_argument("--iterations", type=int, default=5)
-    parser.add_argument("--order", type=int, default=2)
-    parser.add_argument("--ini_high", type=float, default=40)
-    parser.add_argument("--gpu", default="")
-    parser.add_argument("--cpu", action="store_true")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--half", action="store_true", help="float16 files and memory")
-    parser.add_argument("--mpirun", default="mpirun --bind-to none")
-    parser.add_argument("--more", default="", help="further options of class3d")
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
+    parser.set_defaults(iterations=5, ini_high=40)
     return parser.parse_args()
 
 
