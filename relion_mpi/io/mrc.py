@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 HEADER_BYTES = 1024
 _KINDS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _LARGEST_SIDE = 1 << 24
+_PIECE_BYTES = 1 << 23
+_READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,8 @@ def read_map(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
             "the map"
         )
     count = header.nx * header.ny * header.nz
-    values = np.fromfile(path, dtype=header.dtype, count=count, offset=header.data_offset)
-    if values.size != count:
+    values = np.empty(count, header.dtype)
+    if not _read_into(path, header.data_offset, values):
         raise InputError(f"{path}: the file became shorter while it was read; write it again")
     volume = values.astype(np.float32, copy=False).reshape(header.nz, header.ny, header.nx)
     return volume, header.pixel_size_angst
@@ -211,6 +214,27 @@ def header_bytes(
     label = b"Written by relion_mpi"
     header[224 : 224 + len(label)] = label
     return bytes(header)
+
+
+def _read_into(path: str | os.PathLike[str], offset: int, values: NDArray[Any]) -> bool:
+    """Fill an array from a file; return whether there was enough.
+
+    Several threads: one core is slower than the disk, or the memory that holds the file, and a
+    large new array is slow to touch for the first time.
+    """
+    view = values.view(np.uint8).data
+
+    def read(start: int) -> int:
+        done, end = start, min(start + _PIECE_BYTES, len(view))
+        while done < end:
+            n_read = os.preadv(handle.fileno(), [view[done:end]], offset + done)
+            if n_read == 0:
+                break
+            done += n_read
+        return done - start
+
+    with Path(path).open("rb", buffering=0) as handle, ThreadPoolExecutor(_READERS) as threads:
+        return sum(threads.map(read, range(0, len(view), _PIECE_BYTES))) == len(view)
 
 
 def _parse_header(path: Path, raw: bytes) -> MrcHeader:
