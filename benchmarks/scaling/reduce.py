@@ -9,7 +9,8 @@ float32 at the ranks, float64 where they add up.
 
 | way | what |
 |---|---|
-| chunked | `relion_mpi.parallel.buffers`: 16 MiB converted and reduced, one after the other |
+| shared memory | `relion_mpi.parallel.relay`: ranks of a node add up there, MPI between nodes |
+| chunked | the same without shared memory: 16 MiB converted and reduced, one after the other |
 | one message | everything converted, then one MPI_Reduce |
 | double buffer | a chunk is converted while the one before travels by MPI_Ireduce |
 | chain | RELION's: rank after rank receives, adds and sends on, then all the way back; blocking |
@@ -27,6 +28,7 @@ import os
 import socket
 import statistics
 import time
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +36,11 @@ import numpy as np
 from relion_mpi.core.memory import available_bytes
 from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.shells import padded_size
-from relion_mpi.parallel import buffers, quiet
+from relion_mpi.parallel import quiet, relay
 
 PIECE_ITEMS = 1 << 27
 """Of a message of the chain: 1 GiB, as RELION's."""
-COPIES = {"chunked": 8, "double buffer": 8, "one message": 16, "chain": 16}
+COPIES = {"shared memory": 8, "chunked": 8, "double buffer": 8, "one message": 16, "chain": 16}
 """Bytes a number beside float32: rank 0's sum, or a float64 each of ours and of what comes in."""
 
 
@@ -60,10 +62,19 @@ def items_of(box, n_class, padding):
     return 3 * n_class * n_kept(padded_size(box // 2, padding))
 
 
-def chunked(comm, mine):
+@cache
+def made_relay(share):
+    """Make the relay of all ranks, which a job makes once."""
+    from mpi4py import MPI
+
+    return relay.relay_of(MPI.COMM_WORLD, share=share)
+
+
+def by_relay(comm, mine, share):
+    made = made_relay(share)
     if comm.rank == 0:
-        return buffers.sum_at_master(comm, mine.shape)
-    buffers.add_to_sum(comm, mine)
+        return made.sum_at_master(mine.shape)
+    made.add_to_sum(mine)
     return None
 
 
@@ -84,7 +95,7 @@ def one_message(comm, mine):
 def double_buffer(comm, mine):
     from mpi4py import MPI
 
-    step = max(buffers.CHUNK_BYTES // 8, 1)
+    step = max(relay.CHUNK_BYTES // 8, 1)
     parts = [slice(i, min(i + step, mine.size)) for i in range(0, mine.size, step)]
     is_master = comm.rank == 0
     total = np.zeros(mine.size) if is_master else None
@@ -124,7 +135,9 @@ def chain(comm, mine):
 
 
 WAYS = {
-    "chunked": chunked, "double buffer": double_buffer, "one message": one_message, "chain": chain,
+    "shared memory": partial(by_relay, share=True), "chunked": partial(by_relay, share=False),
+    "double buffer": double_buffer,
+    "one message": one_message, "chain": chain,
 }  # fmt: skip
 
 
@@ -228,9 +241,9 @@ def write(comm, options, row):
 
 
 def table(path):
-    """Seconds by box and ranks, a column a way, and what a chain would take of the chunked way."""
+    """Seconds by box and ranks, a column a way, and what a chain takes of the first way."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    print(f"| box | GB | ranks | {' | '.join(WAYS)} | chain / chunked |")
+    print(f"| box | GB | ranks | {' | '.join(WAYS)} | chain / shared memory |")
     print("|---" * (len(WAYS) + 4) + "|")
     for box, ranks in dict.fromkeys((row["box"], row["ranks"]) for row in rows):
         mine = {row.get("way"): row for row in rows if (row["box"], row["ranks"]) == (box, ranks)}

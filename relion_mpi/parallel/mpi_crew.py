@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from relion_mpi.core.timing import Account
-from relion_mpi.parallel import buffers, lost_ranks, quiet
+from relion_mpi.parallel import lost_ranks, quiet
 from relion_mpi.parallel.heartbeat import stall_seconds
 from relion_mpi.parallel.inline import with_idle
 from relion_mpi.parallel.ledger import Entry, Ledger
@@ -28,6 +28,7 @@ from relion_mpi.parallel.messages import (
     Task,
     Tell,
 )
+from relion_mpi.parallel.relay import sum_bytes
 from relion_mpi.parallel.wires import Wires, told
 
 if TYPE_CHECKING:
@@ -184,9 +185,9 @@ class MPICrew:
         self._wires.to_all(Begin(self._n_begun, begun.packed.size, headers))
         self._meet("broadcast_wait_seconds")
         with self._account.span("broadcast_transfer_seconds"):
-            buffers.broadcast(self._wires.comm, begun.packed)
+            self._wires.relay.broadcast(begun.packed)
             for one in arrays.values():
-                buffers.broadcast(self._wires.comm, np.ascontiguousarray(one))
+                self._wires.relay.broadcast(np.ascontiguousarray(one))
         self._account.count("bytes_sent", begun.n_bytes)
 
     def _collected(self, shapes: tuple[tuple[int, ...], ...]) -> list[npt.NDArray[np.float64]]:
@@ -199,8 +200,8 @@ class MPICrew:
             self._wires.to_all(Reduce(self._n_reduced, shapes))
             self._meet("reduce_wait_seconds")
             with self._account.span("reduce_transfer_seconds"):
-                sums = [buffers.sum_at_master(self._wires.comm, shape) for shape in shapes]
-            self._account.count("bytes_received", sum(buffers.sum_bytes(one.size) for one in sums))
+                sums = [self._wires.relay.sum_at_master(shape) for shape in shapes]
+            self._account.count("bytes_received", sum(sum_bytes(one.size) for one in sums))
             return sums
 
         sums = self._surely(collect)

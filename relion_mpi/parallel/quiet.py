@@ -34,7 +34,7 @@ def until(ready: Callable[[], bool], longest: float = _LONGEST_SECONDS) -> None:
         pause = min(2 * pause, longest)
 
 
-def barrier(comm: MPI.Intracomm) -> None:
+def barrier(comm: MPI.Comm) -> None:
     """Wait until every rank of `comm` is here; collective.
 
     Parameters

@@ -151,27 +151,49 @@ def share_on_node(ranks: World, n_bytes: int, n_flags: int) -> NodeMemory:
     if readers.Get_size() == 1:
         readers.Free()
         return _private(n_bytes, n_flags)
-    is_first = readers.Get_rank() == 0
-    n_bytes = readers.bcast(_fitting(n_bytes) if is_first else 0)
-    window = _window(readers, n_bytes, n_flags)
-    if window is None:
-        readers.Free()
-        return no_memory(n_flags)
-    shared: Any = window.Shared_query(0)[0]
-    found = np.frombuffer(shared, np.uint8)
-    # Open MPI 4 puts its own header first; all ranks must skip the same bytes.
-    start = readers.bcast(_to_page(found))
-    data, flags = np.split(found[start : start + n_bytes + n_flags], [n_bytes])
-    if is_first:
-        flags[:] = 0
-    quiet.barrier(readers)
+    memory = share_among(readers, n_bytes, n_flags)
 
     def release() -> None:
         if ranks.has_lost:
             return  # a rank that shares it may have died; it goes with the processes
-        quiet.barrier(readers)
-        window.Free()
+        memory.close()
         readers.Free()
+
+    return NodeMemory(memory.data, memory.flags, release)
+
+
+def share_among(ranks: MPI.Intracomm, n_bytes: int, n_flags: int) -> NodeMemory:
+    """Take memory once for some ranks of a node; collective over them.
+
+    Parameters
+    ----------
+    ranks
+        At least two; must stay until the memory is given back.
+    n_bytes, n_flags
+        As for `share_on_node`; the first rank decides.
+
+    Returns
+    -------
+    NodeMemory
+        Its `data` may be shorter than asked for, also empty.
+    """
+    is_first = ranks.Get_rank() == 0
+    n_bytes = ranks.bcast(_fitting(n_bytes) if is_first else 0)
+    window = _window(ranks, n_bytes, n_flags)
+    if window is None:
+        return no_memory(n_flags)
+    shared: Any = window.Shared_query(0)[0]
+    found = np.frombuffer(shared, np.uint8)
+    # Open MPI 4 puts its own header first; all ranks must skip the same bytes.
+    start = ranks.bcast(_to_page(found))
+    data, flags = np.split(found[start : start + n_bytes + n_flags], [n_bytes])
+    if is_first:
+        flags[:] = 0
+    quiet.barrier(ranks)
+
+    def release() -> None:
+        quiet.barrier(ranks)
+        window.Free()
 
     return NodeMemory(data, flags, release)
 

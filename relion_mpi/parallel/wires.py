@@ -9,6 +9,7 @@ from relion_mpi.parallel import abort, lost_ranks, quiet
 from relion_mpi.parallel.comm import World, world
 from relion_mpi.parallel.heartbeat import PATIENCE, StalledError, Watch
 from relion_mpi.parallel.messages import Result, Tag
+from relion_mpi.parallel.relay import relay_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,13 @@ class Wires:
     Attributes
     ----------
     comm : of the ranks that live
+    relay : for large arrays
     workers : names of those that live: the ranks that they had at the start
     """
 
     def __init__(self, comm: MPI.Intracomm, limit: float) -> None:
         self.comm = comm
+        self.relay = relay_of(comm, share=not lost_ranks.can_go_on())
         self.workers = list(range(1, comm.Get_size()))
         self._has_lost = False
         self._sends: list[MPI.Request] = []
@@ -125,6 +128,7 @@ class Wires:
             self._buried, self._sends = self._buried + self._sends, []
             names = [0, *self.workers]
             self.comm, places = lost_ranks.without_lost(self.comm, PATIENCE * self._limit)
+            self.relay = relay_of(self.comm, share=False)
             self.workers = [names[place] for place in places[1:]]
             self._has_lost = True
             lost = {name: self._watch.host(name) for name in before if name not in self.workers}
@@ -144,6 +148,7 @@ class Wires:
         if self._has_lost:
             world().go_on_with(self.comm)
         else:
+            self.relay.close()
             self.comm.Free()
 
     def _name(self, place: int) -> int:

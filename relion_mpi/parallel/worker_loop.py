@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relion_mpi.core.timing import Account
-from relion_mpi.parallel import buffers, lost_ranks, quiet
+from relion_mpi.parallel import lost_ranks, quiet
 from relion_mpi.parallel.comm import world
 from relion_mpi.parallel.heartbeat import PATIENCE, Pulse
 from relion_mpi.parallel.inline import check_sizes
@@ -28,6 +28,7 @@ from relion_mpi.parallel.messages import (
     Task,
     Tell,
 )
+from relion_mpi.parallel.relay import relay_of, sum_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ class _Loop:
         self, comm: MPI.Intracomm, worker: Worker, lanes: Lanes, stall_seconds: float
     ) -> None:
         self._comm = comm
+        self._relay = relay_of(comm, share=not lost_ranks.can_go_on())
         self._worker = worker
         self._lanes = lanes
         self._sends: list[MPI.Request] = []
@@ -100,6 +102,7 @@ class _Loop:
         if self._has_lost:
             world().go_on_with(self._comm)
         else:
+            self._relay.close()
             self._comm.Free()
 
     def _obey(self, command: object) -> bool:
@@ -130,6 +133,7 @@ class _Loop:
             # MPI may still look at their buffers.
             self._buried, self._sends = self._buried + self._sends, []
             self._comm, _ = lost_ranks.without_lost(self._comm, PATIENCE * self._limit)
+            self._relay = relay_of(self._comm, share=False)
             here = Here(self._begun, tuple(self._held), tuple(self._recent))
             with contextlib.suppress(RankLostError), lost_ranks.noticed():
                 self._comm.gather(here, root=0)
@@ -183,10 +187,10 @@ class _Loop:
         arrays = {}
         with self._account.span("broadcast_transfer_seconds"):
             packed = np.empty(command.n_bytes, dtype=np.uint8)
-            buffers.broadcast(self._comm, packed)
+            self._relay.broadcast(packed)
             for header in command.headers:
                 arrays[header.name] = np.empty(header.shape, dtype=header.dtype)
-                buffers.broadcast(self._comm, arrays[header.name])
+                self._relay.broadcast(arrays[header.name])
         self._account.count(
             "bytes_received", packed.nbytes + sum(one.nbytes for one in arrays.values())
         )
@@ -209,7 +213,7 @@ class _Loop:
         check_sizes([one.size for one in sums], command.shapes)
         with self._account.span("reduce_transfer_seconds"):
             for one in sums:
-                buffers.add_to_sum(self._comm, one)
-        self._account.count("bytes_sent", sum(buffers.sum_bytes(one.size) for one in sums))
+                self._relay.add_to_sum(one)
+        self._account.count("bytes_sent", sum(sum_bytes(one.size) for one in sums))
         if not lost_ranks.can_go_on():
             self._kept = None  # otherwise they wait for `Taken`

@@ -16,6 +16,7 @@ pytestmark = needs_mpiexec
     [
         *(("test_crew_on_any_number_of_ranks.py", n) for n in (1, 2, 3, 5)),
         *(("test_memory_shared_by_a_node.py", n) for n in (1, 2, 3, 4)),
+        *(("test_relay.py", n) for n in (1, 2, 3, 5)),
         *(("test_scratch_on_nodes.py", n) for n in (1, 2, 4)),
     ],
 )

@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from relion_mpi.parallel import buffers, comm, worker_loop
+from relion_mpi.parallel import comm, relay, worker_loop
 
 
 def arm(folder, worker, between):
@@ -23,12 +23,12 @@ def arm(folder, worker, between):
     (Path(folder) / f"pid{rank}").write_text(str(os.getpid()))
     moments = {
         "obey": (worker_loop._Loop, "_obey"),
-        "broadcast": (buffers, "broadcast"),
+        "broadcast": (relay.Relay, "broadcast"),
         "begin": (worker, "begin"),
         "prepare": (worker, "prepare"),
         "work": (worker, "work"),
         "pack": (worker, "sums"),
-        "reduce": (buffers, "add_to_sum"),
+        "reduce": (relay.Relay, "add_to_sum"),
         "count": (worker, "counts"),
     }
     for part in filter(None, os.environ.get("RELION_MPI_KILL", "").split(",")):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from crew_worker import SummingWorker
 
-from relion_mpi.parallel import abort, buffers, comm, threads
+from relion_mpi.parallel import abort, comm, relay, threads
 from relion_mpi.parallel.inline import InlineCrew
 from relion_mpi.parallel.mpi_crew import MPICrew
 from relion_mpi.parallel.worker_loop import serve
@@ -90,7 +90,7 @@ def test_a_second_begin_replaces_arrays_and_sums():
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1001])
 def test_arrays_longer_than_a_chunk_arrive_and_add_up(monkeypatch, n):
-    monkeypatch.setattr(buffers, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(relay, "CHUNK_BYTES", 64)
     weights = np.arange(n, dtype=np.float64) - 3
 
     def master(crew):
