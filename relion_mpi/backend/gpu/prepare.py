@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class DeviceGeometry:
     shell_order: Any
     shell_start: Any
     masks: dict[tuple[float, float], Any] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, geometry: ImageGeometry, arithmetic: Arithmetic) -> DeviceGeometry:
@@ -61,12 +63,13 @@ class DeviceGeometry:
     def mask(self, mask: ImageMask, real: Any) -> Any:
         """Return how much of each pixel a particle mask keeps, real (box, box)."""
         key = mask.radius_pix, mask.edge_pix
-        found = self.masks.get(key)
-        if found is None:
-            inside = soft_sphere(self.host.box_size, mask.radius_pix, mask.edge_pix, 2)
-            found = self.masks[key] = cp.asarray(inside.astype(real))
-            cp.cuda.get_current_stream().synchronize()  # other threads' streams use it too
-        return found
+        # Other threads' streams use it too: nobody may see it before it is there.
+        with self._lock:
+            if key not in self.masks:
+                inside = soft_sphere(self.host.box_size, mask.radius_pix, mask.edge_pix, 2)
+                self.masks[key] = cp.asarray(inside.astype(real))
+                cp.cuda.get_current_stream().synchronize()
+            return self.masks[key]
 
 
 def _by_shell(shell: Any, n_shell: int) -> tuple[Any, Any]:
