@@ -90,7 +90,9 @@ def bare_fft(name, backend, grid, rotations, n_template):
         maps = cp.empty((n, *grid.work), np.float32)
         plan = backend._plan("C2R", grid.work, n)
         times = n_template * rotations.n_slice * both // n
-        return lambda: [plan.fft(product, maps, cp.cuda.cufft.CUFFT_INVERSE) for _ in range(times)]
+        return lambda: repeat(
+            times, lambda: plan.fft(product, maps, cp.cuda.cufft.CUFFT_INVERSE)
+        )
     import numba
     from scipy import fft
 
@@ -100,10 +102,16 @@ def bare_fft(name, backend, grid, rotations, n_template):
     n = both * min(fit, rotations.n_slice)
     product = np.zeros((n, *grid.half), np.complex64)
     times = -(-n_template * rotations.n_slice * both // n)
-    return lambda: [
-        fft.irfft2(product, s=grid.work, norm="forward", workers=numba.get_num_threads())
-        for _ in range(times)
-    ]
+    workers = numba.get_num_threads()
+    return lambda: repeat(
+        times, lambda: fft.irfft2(product, s=grid.work, norm="forward", workers=workers)
+    )
+
+
+def repeat(times, call):
+    """Call so many times; what comes back is let go, for all together may not fit the memory."""
+    for _ in range(times):
+        call()
 
 
 def stages(name, options, lowpass):

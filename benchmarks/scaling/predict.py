@@ -1,17 +1,17 @@
 """Predict iterations on 1 to 1024 GPUs from measured ones, beside what was measured.
 
     python benchmarks/scaling/predict.py [--out FOLDER] [--gpus 1,2,4,...] [--weak]
-        [--measured runs.jsonl] [--intra_gb_s 3] [--infiniband_gb_s 11] [--ethernet_gb_s 2.8]
+        [--measured runs.jsonl] [--intra_gb_s 5] [--infiniband_gb_s 11] [--ethernet_gb_s 2.8]
         [--per_node 8]
 
-Examples: 100,000 particles of 128 px at order 2 and 3 (one H200, `results/h200x2_iterations.jsonl`)
-and 105,247 of 360 px with six classes (one H100, `results/h100_classes.jsonl`). With `--measured`
-they are the runs of `study.py`, from the fewest workers of each.
+Jobs are the runs of `study.py` in the file after `--measured`, from the fewest workers of each:
+100,000 particles of 128 px at order 2 and 3 on H200s, and 6,000 of 64 px on CPU ranks
+(`results/h200x4_scaling.jsonl`) if it is left out, and then also 105,247 of 360 px with six classes
+(one H100, `results/h100_classes.jsonl`, measured when sums still went along a tree within a node).
 
-Links. Within a node ranks meet in host memory: 3 GB/s are what the references of the six classes
-and their sums took on one H100's host, copies over PCIe (55 GB/s), packing and adding up included;
-say 100 or more for sums that stay on GPUs and use NVLink. Between nodes: 100 Gb/s InfiniBand and
-25 Gb/s Ethernet, nine tenths of the wire. The rest of the assumptions is in `model.py`.
+Links. What the ranks of a node share was measured (`results/h200x4_reduce.jsonl`). Between nodes:
+100 Gb/s InfiniBand and 25 Gb/s Ethernet, nine tenths of the wire. The rest of the assumptions is in
+`model.py`.
 
 Every table has the program as it is (a tree, the batch size of one GPU), what RELION's chain would
 take for the same sums, and what smaller batches and a reduction in segments would give.
@@ -29,31 +29,12 @@ from model import STAGES, Job, Links, best_batch, chain_s, efficiency, grown, pr
 from relion_mpi.refine.batch_size import batch_size_for
 
 RESULTS = Path(__file__).parents[1] / "results"
+MEASURED = RESULTS / "h200x4_scaling.jsonl"
 GPUS = tuple(2**i for i in range(11))
 
 
 def lines_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-
-
-def measured_jobs(path=RESULTS / "h200x2_iterations.jsonl"):
-    """Jobs of 100,000 particles at order 2 and 3, by (order, workers); means over the runs."""
-    rows = [row for row in lines_of(path) if row["n"] == 100_000 and row["where"] == "gpu"]
-    jobs = {}
-    for order, workers in sorted({(row["order"], row["workers"]) for row in rows}):
-        mine = [row for row in rows if (row["order"], row["workers"]) == (order, workers)]
-        mean = {name: float(np.mean([row[name] for row in mine])) for name in
-                ("estep_s", "reduce_s", "mstep_s", "total_s")}  # fmt: skip
-        rest = mean["total_s"] - mean["estep_s"] - mean["reduce_s"] - mean["mstep_s"]
-        jobs[order, workers] = Job(
-            name=f"100,000 x 128 px, order {order}", n_particles=100_000, box=128, n_class=1,
-            n_half=2, current_size=typical(mine[0]["current_size"]),
-            batch=batch_size_for(100_000, 128, on_gpu=True), workers=workers,
-            seconds={"E-step": mean["estep_s"], "reduce": mean["reduce_s"],
-                     "M-step": mean["mstep_s"], "other": rest},
-            source=f"{workers} H200, {len(mine)} runs; other: load, accuracy and the rest",
-        )  # fmt: skip
-    return jobs
 
 
 def classes_job(path=RESULTS / "h100_classes.jsonl"):
@@ -191,7 +172,7 @@ def arguments():
 def main():
     options = arguments()
     links = Links(intra_gb_s=options.intra_gb_s, per_node=options.per_node)
-    jobs = study_jobs(options.measured) if options.measured else measured_jobs()
+    jobs = study_jobs(options.measured or MEASURED)
     text = "Predicted from the fewest workers, beside what was measured, seconds:\n\n"
     text += beside(jobs, links) + "\n"
     bases = [jobs[name, min(w for key, w in jobs if key == name)]

@@ -233,8 +233,16 @@ class Backend(Protocol):
     def synchronise(self) -> None:
         """Wait for everything that was begun on the device."""
 
-    def forget(self, room_bytes: int = 0) -> None:
-        """Drop what was kept for an iteration, and leave others so much memory, where it can."""
+    def forget(self, room_bytes: int = 0, most_bytes: int = 0) -> None:
+        """Drop what was kept for an iteration, and memory that is not in use where it is too much.
+
+        Parameters
+        ----------
+        room_bytes
+            To leave others of the device, where that can be.
+        most_bytes
+            To hold of the device; 0 for any.
+        """
 
     def memory_used(self) -> int:
         """Return the most bytes of the device that were held so far; 0 where there is none.

@@ -120,6 +120,12 @@ def _reading(workers: Ranks) -> str:
     share = wait[slowest] / max(_estep_wall(one), 1e-12)
     if share < _READING:
         return ""
+    if one["bytes_read"] == 0:
+        return (
+            f"rank {slowest} waited for batches to be made ready in {100 * share:.0f} % of the "
+            "E-step, and read nothing: kernels were compiled (once for an installation), or it has "
+            "too few cores"
+        )
     speed = one["bytes_read"] / _MB / max(one["read_seconds"], 1e-12)
     return (
         f"rank {slowest} waited for images in {100 * share:.0f} % of the E-step "

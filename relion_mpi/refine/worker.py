@@ -110,7 +110,8 @@ class RefineWorker:
                 self._images = self._cache(message)
             case LoadReferences(plan):
                 assert self._backend is not None
-                self._release()
+                assert self._setup is not None
+                self._release(most_bytes=self._setup.predicted_bytes)
                 for h in range(len(plan.halves)):
                     maps = arrays[f"maps{h}"]
                     self._references.append(
@@ -168,11 +169,11 @@ class RefineWorker:
         if self._pins is not None:
             self._pins.unpin_all()
 
-    def _release(self, room_bytes: int = 0) -> None:
+    def _release(self, room_bytes: int = 0, most_bytes: int = 0) -> None:
         """Free references and sums: the next ones, or the master's M-step, need the memory."""
         assert self._backend is not None
         self._sums, self._references, self._expectation = [], [], None
-        self._backend.forget(room_bytes)
+        self._backend.forget(room_bytes, most_bytes)
 
     def counts(self) -> dict[str, float]:
         """Return seconds of reading, bytes that were read, batches and particles that were done."""

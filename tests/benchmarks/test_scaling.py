@@ -123,7 +123,9 @@ def test_efficiency_never_exceeds_one_and_falls():
 
 
 def test_a_tree_takes_a_level_where_relion_s_chain_takes_two_hops_a_rank():
-    links = model.Links(per_node=1, inter_gb_s=1.0, add_gb_s=1e9, intra_gb_s=1e9, meet_s=0.0)
+    links = model.Links(
+        per_node=1, inter_gb_s=1.0, add_gb_s=1e9, intra_gb_s=1e9, node_gb_s=1e9, meet_s=0.0
+    )
     assert model.tree_s(1e9, 16, links, add=True) == pytest.approx(4, rel=1e-6)
     assert model.chain_s(1e9, 16, 1, links) == pytest.approx(2 * 15, rel=1e-6)
     # two half-sets: chains half as long with half as much, side by side
@@ -181,5 +183,5 @@ def test_every_way_to_reduce_gives_the_known_sum(tmp_path):
     )  # fmt: skip
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     done = {(row["way"], row["box"]) for row in rows if row["best_s"] > 0}
-    ways = ("chunked", "double buffer", "one message", "chain")
+    ways = ("shared memory", "chunked", "double buffer", "one message", "chain")
     assert done == {(way, box) for way in ways for box in (16, 20)}

@@ -65,7 +65,7 @@ class CPUBackend:
     def synchronise(self) -> None:
         """Need nothing: everything here is done when it returns."""
 
-    def forget(self, room_bytes: int = 0) -> None:
+    def forget(self, room_bytes: int = 0, most_bytes: int = 0) -> None:
         """Keep nothing, and let the C library keep nothing."""
         give_back()
 

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 PLANS = 2
 """Plans of transforms that a thread keeps: batches of one kind differ by at most one image."""
-UNUSED_BYTES = 2**29
-"""Unused memory that may stay with a process when the arrays' sizes change."""
 LARGE_CUBE = 2**25
 """Voxels of a padded map above which what made its transform is given back at once."""
 
@@ -86,7 +84,6 @@ class GPUBackend:
         self._scratches: list[Scratch] = []
         self._loaded: list[weakref.ref[references_.References]] = []
         self._most_used = 0
-        self._last_shape: tuple[int, ...] = ()
 
     def attach(self) -> None:
         """Give the calling thread the device, a stream and temporary arrays."""
@@ -114,13 +111,6 @@ class GPUBackend:
     ) -> references_.References:
         """Transform maps (n_class, box, box, box) or (n_class, box, box) for slicing."""
         self.forget()
-        # Arrays of other sizes come: those that the pool holds would lie beside them. To take
-        # memory again costs a tenth of a second, so little is left where it is.
-        shape = (*maps.shape, r_max, padding)
-        if shape != self._last_shape:
-            self._last_shape = shape
-            if cp.get_default_memory_pool().free_bytes() > UNUSED_BYTES:
-                self._free()
         loaded = references_.load(maps, r_max, padding, self.arithmetic)
         self._loaded.append(weakref.ref(loaded))
         self.memory_used()
@@ -136,11 +126,12 @@ class GPUBackend:
         self.memory_used()
         return made
 
-    def forget(self, room_bytes: int = 0) -> None:
+    def forget(self, room_bytes: int = 0, most_bytes: int = 0) -> None:
         """Drop what was kept for an iteration; its references and sums are the caller's.
 
-        What is not in use is given back if less than room_bytes is free on the device. Not always:
-        to take it again costs a good part of a second.
+        What is not in use stays unless it is too much: when images grow, arrays of the size before
+        lie beside the new ones, but to give memory back and take it again costs a tenth of a
+        second and more.
         """
         self._geometries.clear()
         self._grids.clear()
@@ -148,6 +139,8 @@ class GPUBackend:
         if room_bytes and cp.cuda.runtime.memGetInfo()[0] < room_bytes + RESERVE_BYTES:
             for scratch in self._scratches:
                 scratch.clear()
+            self._free()
+        elif most_bytes and self._held() > most_bytes:
             self._free()
 
     def _free(self) -> None:
@@ -158,12 +151,14 @@ class GPUBackend:
 
     def memory_used(self) -> int:
         """Return the most bytes held so far: CuPy's pool, textures, and what no array holds."""
+        self._most_used = max(self._most_used, self._held())
+        return self._most_used
+
+    def _held(self) -> int:
         self._loaded = [one for one in self._loaded if one() is not None]
         found = [one() for one in self._loaded]
         textures = sum(one.texture_bytes for one in found if one is not None)
-        held = int(cp.get_default_memory_pool().total_bytes()) + textures + CONTEXT_BYTES
-        self._most_used = max(self._most_used, held)
-        return self._most_used
+        return int(cp.get_default_memory_pool().total_bytes()) + textures + CONTEXT_BYTES
 
     def project(
         self,

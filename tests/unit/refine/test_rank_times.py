@@ -54,6 +54,15 @@ def test_waiting_for_images_is_told_with_their_speed():
     assert "--scratch_dir" in said
 
 
+def test_waiting_without_reading_is_not_put_down_to_the_disk():
+    ranks = even()
+    ranks[4] |= {"read_wait_seconds": 60.0, "estep_seconds": 37.0, "particles": 400.0,
+                 "bytes_read": 0.0}  # fmt: skip
+    (said,) = remarks(ranks)
+    assert "rank 4 waited for batches to be made ready in 60 % of the E-step" in said
+    assert "--scratch_dir" not in said
+
+
 def test_one_process_too_is_told_that_it_waited_for_images():
     ranks = {0: even()[1] | {"read_wait_seconds": 60.0, "estep_seconds": 37.0}}
     (said,) = remarks(ranks)
