@@ -76,7 +76,9 @@ class Job:
     n_particles, box, n_class, n_half, current_size, padding : what is refined
     batch, batches : particles in a batch; batches of an iteration, 0: as many as that makes
     seconds : by stage, see `STAGES`; what is left out counts as 0
-    start_s : of the E-step, in which nothing is prepared yet (one time line of an H100 job)
+    start_s : of the E-step, whatever the number of GPUs: fitted to 1, 2 and 4 H200s
+        (`results/h200x4_scaling.jsonl`); a time line shows 0.03 s until the first batches are done,
+        and what the rest is has not been found
     batch_s : of a batch whatever its size (half as many particles in a batch lost 3 % at order 3)
     source : where the seconds were measured
     """
@@ -92,7 +94,7 @@ class Job:
     padding: int = 2
     batches: int = 0
     workers: int = 1
-    start_s: float = 0.06
+    start_s: float = 0.2
     batch_s: float = 1.8e-3
     source: str = ""
 

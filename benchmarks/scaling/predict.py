@@ -63,8 +63,7 @@ def study_jobs(path):
             n_half=row["halves"], current_size=typical(row["current_size"]),
             batch=row["batch"], batches=round(row["batches"]), workers=row["workers"],
             seconds=seconds,
-            start_s=0.06 if row["where"] == "gpu" else 0.0,
-            batch_s=1.8e-3 if row["where"] == "gpu" else 0.0, source=str(path),
+            source=path.name, **({} if row["where"] == "gpu" else {"start_s": 0.0, "batch_s": 0.0}),
         )  # fmt: skip
     return jobs
 
@@ -184,7 +183,8 @@ def main():
         for name, speed in (
             ("InfiniBand", options.infiniband_gb_s), ("Ethernet", options.ethernet_gb_s)
         ):  # fmt: skip
-            found = rows_of(job, counts, replace(links, inter_gb_s=speed), weak=options.weak)
+            wanted = [n for n in counts if n >= job.workers]
+            found = rows_of(job, wanted, replace(links, inter_gb_s=speed), weak=options.weak)
             title = f"{job.name}{' a GPU' if options.weak else ''}, {name} {speed:g} GB/s"
             tables[title] = found
             rows += [{"job": job.name, "source": job.source, "link": name, "inter_gb_s": speed,
