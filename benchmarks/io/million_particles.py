@@ -89,12 +89,14 @@ class IdleCrew:
         self._stages = stages
         self._random = np.random.default_rng(1)
 
-    def begin(self, message: Any, arrays: Any) -> None:
+    def begin(self, message: Any, arrays: Any, *, keeps_sums: bool = False) -> None:
         """Pickle the message."""
         with self._stages.span(f"send {type(message).__name__}"):
             self.sent_bytes = len(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
-    def run(self, tasks: Sequence[Any], on_result: Any, stop: Any = None) -> None:
+    def run(
+        self, tasks: Sequence[Any], on_result: Any, stop: Any = None, *, summed: bool = True
+    ) -> None:
         """Pickle each task, make up its result and take it in."""
         for index in range(len(tasks)):
             with self._stages.span("hand out batches"):

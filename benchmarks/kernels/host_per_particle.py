@@ -128,7 +128,7 @@ def measure(options, symmetry, order):
     is_local = order is not None
     n_group = particles.scale_group[-1] + 1
     plan = plan_of(options, optics, group, order or 3, n_group, is_local=is_local)
-    backend = SimpleNamespace(new_sums=lambda *_: None)
+    backend = SimpleNamespace(new_sums=lambda *_, **__: None)
     estep, sums = Expectation(backend, plan, [None]), HalfSums(backend, plan, 0)
     half, grid = plan.halves[0], plan.orientations
     rows = np.sort(rng.choice(particles.n_particles, n, replace=False))
