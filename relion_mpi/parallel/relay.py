@@ -233,6 +233,17 @@ def relay_of(ranks: MPI.Intracomm, *, share: bool = True) -> Relay:
     return Relay(ranks, mine, chunk_bytes, node, memory)
 
 
+def shared_bytes(n_ranks: int) -> int:
+    """Return the bytes that the ranks of a node share.
+
+    Parameters
+    ----------
+    n_ranks
+        On the node, rank 0 included.
+    """
+    return 0 if n_ranks < 2 else (n_ranks + 1) * _slot_bytes(n_ranks + 1)
+
+
 def _slot_bytes(n_slots: int) -> int:
     """Return the bytes of a chunk where a node has so many slots; 1 is no node."""
     most = CHUNK_BYTES if n_slots == 1 else min(NODE_CHUNK_BYTES, NODE_BYTES // n_slots)

@@ -55,8 +55,8 @@ def check_room(start: Start, rooms: Sequence[Room], limits: Limits) -> int:
     need = replace(gpu_need(job, limits), loading=0)
     room = min(rooms, key=lambda one: one.n_bytes)
     log.info(
-        "A worker's GPU needs %.2f GiB (%s), %s has %.2f", need.working / GIB, need, room.name,
-        room.n_bytes / GIB,
+        "A worker's GPU needs %.2f GiB (%s), %s has %.2f; to make the map, rank 0 takes %.2f",
+        need.working / GIB, need, room.name, room.n_bytes / GIB, need.maximisation / GIB,
     )  # fmt: skip
     if need.working > room.n_bytes:
         raise InputError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from relion_mpi.fourier.half_ball import n_kept
 from relion_mpi.fourier.shells import padded_size
+from relion_mpi.parallel.relay import shared_bytes
 from relion_mpi.refine.host_mstep import mstep_moments
 from relion_mpi.refine.host_worker import (
     PROGRAM_BYTES,
@@ -166,12 +167,13 @@ class HostNeed:
         """
         if together:
             return self.alone_bytes
+        shared = shared_bytes(n_workers + with_master)
         if not with_master:
-            return n_workers * self.worker_bytes - max(n_workers - 1, 0) * FILE_BYTES
+            return shared + n_workers * self.worker_bytes - max(n_workers - 1, 0) * FILE_BYTES
         working = n_workers * self.worker_bytes + self.waiting
         travelling = n_workers * self.handed + self.reducing
         ending = n_workers * self.idle + self.master_bytes
-        return max(working, travelling, ending) - n_workers * FILE_BYTES
+        return shared + max(working, travelling, ending) - n_workers * FILE_BYTES
 
 
 def peak(moments: dict[str, Terms]) -> tuple[str, int]:
