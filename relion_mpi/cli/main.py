@@ -139,22 +139,19 @@ def _folder_of_job(words: list[str]) -> Path | None:
 def _run(
     ranks: World, command: str, words: list[str], folder: Path | None, in_project: bool
 ) -> int:
-    module = None
-    options = None
-    mistake = None
-    try:
-        # Every rank reads the same words, so all find the same mistake and one of them tells.
+    def read() -> tuple[Any, list[str], Any]:
         parser = _parser(command)
         module = importlib.import_module(COMMANDS[command])
         flags = {said.flag for said in declarations(module.Options).values()}
-        words = own_words(command, words, flags)
+        own = own_words(command, words, flags)
         # A command may allow words without flags; it says which flags they stand for.
         spelt = getattr(module, "spelt", list)
-        options = from_namespace(module.Options, parser.read(spelt(words)))
-    except InputError as error:
-        mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
-    assert module is not None
+        return module, own, from_namespace(module.Options, parser.read(spelt(own)))
+
+    # Every rank reads the same words, so all find the same mistake and one of them tells.
+    found = abort.agreed(ranks.comm, read)
+    assert found is not None
+    module, words, options = found
     if not in_project:
         return int(module.run(options))
     return _in_project(ranks, command, words, module, options, folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relion_mpi.cli import iterating
-from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import abort
 from relion_mpi.parallel.comm import world
 from relion_mpi.refine.continuing import with_saved_options
@@ -49,12 +48,7 @@ def run(line: Any) -> int:
     int
         Exit status.
     """
-    options, mistake = None, None
-    try:
-        options = translate(line)
-    except InputError as error:
-        mistake = error
-    abort.agree_or_stop(world().comm, mistake)
+    options = abort.agreed(world().comm, lambda: translate(line))
     assert options is not None
     say_what_has_no_effect(line)
     return iterating.run(options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from relion_mpi.core.errors import InputError
 from relion_mpi.core.progress import Progress
 from relion_mpi.extract.checks import check_options
 from relion_mpi.extract.operate import operate_on_stack
@@ -41,18 +40,7 @@ def extract(options: ExtractOptions, ranks: World) -> None:
     AgreedStop
         Something given cannot be used; one rank has said so.
     """
-    plan, mistake = None, None
-    if ranks.rank == 0:
-        try:
-            check_options(options)
-            if options.operate_on is not None:
-                operate_on_stack(options)
-            else:
-                plan = make_plan(options)
-                prepare_folders(options, plan)
-        except InputError as error:
-            mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
+    plan = abort.agreed(ranks.comm, lambda: _planned(options), here=ranks.rank == 0)
     if options.operate_on is not None:
         return
     n_lanes = _lanes(options, ranks)
@@ -63,6 +51,17 @@ def extract(options: ExtractOptions, ranks: World) -> None:
         _master(options, plan, crew, n_lanes)
 
     led(ranks, ExtractWorker(), n_lanes, lead)
+
+
+def _planned(options: ExtractOptions) -> Plan | None:
+    """Read and check what there is to do, and do at once what is not shared out."""
+    check_options(options)
+    if options.operate_on is not None:
+        operate_on_stack(options)
+        return None
+    plan = make_plan(options)
+    prepare_folders(options, plan)
+    return plan
 
 
 def _lanes(options: ExtractOptions, ranks: World) -> int:

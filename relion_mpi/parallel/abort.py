@@ -7,18 +7,21 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from relion_mpi.core.errors import InputError
 from relion_mpi.parallel import lost_ranks, quiet
 from relion_mpi.parallel.heartbeat import StalledError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from mpi4py import MPI
 
     from relion_mpi.parallel.comm import World
+
+T = TypeVar("T")
 
 _INTERRUPTED = 130
 
@@ -192,6 +195,40 @@ def agree_or_stop(comm: MPI.Intracomm | None, error: BaseException | None) -> No
     if first == rank and error is not None:
         report(rank, len(complaints), error)
     raise AgreedStop(1)
+
+
+def agreed(
+    comm: MPI.Intracomm | None, make: Callable[[], T], *, here: bool = True
+) -> T | None:
+    """Make something where that is wanted; all ranks stop if it cannot be made. Collective.
+
+    Parameters
+    ----------
+    comm
+        All ranks, or None for one process.
+    make
+        Raises an InputError for what cannot be used.
+    here
+        Whether this rank makes it.
+
+    Returns
+    -------
+    T or None
+        None where it was not wanted.
+
+    Raises
+    ------
+    AgreedStop
+        Some rank could not make it; one has said why.
+    """
+    made, mistake = None, None
+    if here:
+        try:
+            made = make()
+        except InputError as error:
+            mistake = error
+    agree_or_stop(comm, mistake)
+    return made
 
 
 def _everybody(comm: MPI.Intracomm, error: BaseException | None) -> list[Any]:

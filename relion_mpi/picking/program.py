@@ -59,13 +59,7 @@ def autopick(options: AutopickOptions, ranks: World) -> None:
         from relion_mpi.backend.gpu import binding
 
         binding.bind_rank(options.gpu, ranks, master_too=False)
-    mistake, job = None, None
-    if ranks.rank == 0:
-        try:
-            job = _Job(options)
-        except InputError as error:
-            mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
+    job = abort.agreed(ranks.comm, lambda: _Job(options), here=ranks.rank == 0)
     set_threads(threads_per_rank(options.j or None, ranks))
 
     def lead(crew: Crew) -> None:

@@ -68,19 +68,19 @@ def reconstruct(options: ReconstructOptions, ranks: World) -> None:
         from relion_mpi.backend.gpu import binding
 
         rooms = binding.rooms(ranks, binding.bind_rank(options.gpu, ranks))
-    start, room_bytes, mistake = None, 0, None
-    if ranks.rank == 0:
-        try:
-            start = make_start(options)
-            room_bytes = check_room(start, rooms, LIMITS)
-            _make_folder(options.o)
-        except InputError as error:
-            mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
+
+    def begin() -> tuple[Start, int]:
+        start = make_start(options)
+        room_bytes = check_room(start, rooms, LIMITS)
+        _make_folder(options.o)
+        return start, room_bytes
+
+    begun = abort.agreed(ranks.comm, begin, here=ranks.rank == 0)
     set_threads(threads_per_rank(options.j or None, ranks))
 
     def lead(crew: Crew) -> None:
-        assert start is not None
+        assert begun is not None
+        start, room_bytes = begun
         began = time.perf_counter()
         _write_maps(start, _summed(start, crew, room_bytes))
         crew.close()

@@ -101,15 +101,12 @@ def _refine(
 
         bound = binding.bind_rank(options.gpu, ranks)
         rooms = binding.rooms(ranks, bound, int(options.free_gpu_memory * 1e6))
-    start, host, need, mistake, lock = None, None, None, None, None
     hosts = nodes(ranks)
-    if ranks.rank == 0:
-        try:
-            start, host, need = _prepare(options, rooms, hosts)
-            lock = OutputLock(options.o)
-        except InputError as error:
-            mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
+    prepared = abort.agreed(
+        ranks.comm, lambda: (*_prepare(options, rooms, hosts), OutputLock(options.o)),
+        here=ranks.rank == 0,
+    )  # fmt: skip
+    start, host, need, lock = prepared or (None, None, None, None)
     set_threads(threads_per_rank(options.j or None, ranks))
     mine = None if start is None or need is None else _Terms(
         need, _layout(start), course_of(start)

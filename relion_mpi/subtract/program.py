@@ -52,25 +52,14 @@ def subtract(options: SubtractOptions, ranks: World) -> None:
     AgreedStop
         Something given cannot be used; one rank has said so.
     """
-    start, output, mistake = None, None, None
-    if ranks.rank == 0:
-        try:
-            if options.revert is not None:
-                revert(options)
-            else:
-                start = make_start(options)
-                output = None if options.ssnr else Output(options, start.particles)
-        except InputError as error:
-            mistake = error
-        except OSError as error:
-            mistake = _not_written(options, error)
-    abort.agree_or_stop(ranks.comm, mistake)
+    begun = abort.agreed(ranks.comm, lambda: _begun(options), here=ranks.rank == 0)
     if options.revert is not None:
         return
     set_threads(threads_per_rank(options.j or None, ranks))
 
     def lead(crew: Crew) -> None:
-        assert start is not None
+        assert begun is not None
+        start, output = begun
         began = time.perf_counter()
         try:
             _measure(start, crew) if output is None else _subtract(start, output, crew)
@@ -80,6 +69,18 @@ def subtract(options: SubtractOptions, ranks: World) -> None:
         log.info("Finished in %.1f s", time.perf_counter() - began)
 
     led(ranks, SubtractWorker(), 1, lead)
+
+
+def _begun(options: SubtractOptions) -> tuple[Start, Output | None] | None:
+    """Read and check what there is to do, and do at once what is not shared out."""
+    try:
+        if options.revert is not None:
+            revert(options)
+            return None
+        start = make_start(options)
+        return start, None if options.ssnr else Output(options, start.particles)
+    except OSError as error:
+        raise _not_written(options, error) from error
 
 
 class _Tasks(Sequence[SubtractTask]):

@@ -231,6 +231,21 @@ def test_agreement_without_an_error_goes_on():
     abort.agree_or_stop(comm.world().comm, None)
 
 
+def test_what_one_rank_makes_is_its_alone_and_its_mistake_is_that_of_all(capsys):
+    from relion_mpi.core.errors import InputError
+
+    job = comm.world()
+    here = job.rank == job.size - 1
+    assert abort.agreed(job.comm, lambda: 7, here=here) == (7 if here else None)
+
+    def refuse():
+        raise InputError("box is odd")
+
+    with pytest.raises(abort.AgreedStop):
+        abort.agreed(job.comm, refuse, here=here)
+    assert capsys.readouterr().err == ("relion-mpi: error: box is odd\n" if here else "")
+
+
 def test_node_counts_workers_without_the_master():
     job = comm.world()
     found = comm.node(job)

@@ -76,12 +76,9 @@ def bind_rank(text: str, ranks: World, *, master_too: bool = True) -> Binding | 
     """
     node = comm.node(ranks)
     is_master = ranks.rank == 0 and ranks.size > 1
-    info, mistake = None, None
-    try:
-        info = _bind(text, node, is_master=is_master, master_too=master_too)
-    except InputError as error:
-        mistake = error
-    abort.agree_or_stop(ranks.comm, mistake)
+    info = abort.agreed(
+        ranks.comm, lambda: _bind(text, node, is_master=is_master, master_too=master_too)
+    )
     uuid = info.uuid if info else ""
     devices.tell_bindings(ranks, info.name if info else "", uuid)
     n_sharing = devices.n_sharing(ranks, "" if is_master else uuid)
