@@ -27,6 +27,8 @@ def mpiexec_line(
     hosts: Sequence[Host],
     program: Sequence[str],
     environment: Mapping[str, str] = os.environ,
+    *,
+    fault_tolerant: bool = False,
 ) -> list[str]:
     """Write the line of an mpiexec; ranks are left unbound, for each binds itself.
 
@@ -40,6 +42,8 @@ def mpiexec_line(
         Of every rank.
     environment
         Variables of this process.
+    fault_tolerant
+        Ranks go on without those that die; of Open MPI 5 alone.
 
     Returns
     -------
@@ -50,7 +54,9 @@ def mpiexec_line(
     counted = ",".join(f"{host.name}:{host.n_ranks}" for host in hosts)
     total = str(sum(host.n_ranks for host in hosts))
     if launcher.family is Family.OPEN_MPI:
-        line = [launcher.path, "-n", total, "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"]
+        ulfm = ["--with-ft", "ulfm"] if fault_tolerant else []
+        line = [launcher.path, *ulfm, "-n", total, "--map-by", "slot:OVERSUBSCRIBE"]
+        line += ["--bind-to", "none"]
         if not is_here:
             line += ["--host", counted]
             for name in sorted(environment):

@@ -36,6 +36,9 @@ class LaunchOptions:
     bind: bool = option(
         True, help="Give each worker cores of its own, near its GPU", negate="--no-bind"
     )
+    fault_tolerant: bool = option(
+        False, help="Go on without workers that die, where MPI can: under the mpiexec of Open MPI 5"
+    )
     requeue: bool = option(
         False, help="In a Slurm job: put it into the queue again if it ended early with everything "
         "saved, and go on from the newest state when it starts again",

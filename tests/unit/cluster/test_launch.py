@@ -192,3 +192,40 @@ def test_a_dry_run_says_the_line_and_runs_nothing(monkeypatch, caplog):
 def test_srun_outside_of_a_job_is_refused():
     with pytest.raises(InputError, match="this is no job of Slurm"):
         ranks("refine3d --i a", n=3, launcher="srun")
+
+
+@pytest.fixture
+def open_mpi(tmp_path, monkeypatch):
+    """Return what makes an environment whose MPI is an Open MPI of some version."""
+
+    def made(version):
+        monkeypatch.setattr(launch_program, "library_name", lambda: f"Open MPI v{version}")
+        return script(tmp_path, "mpiexec", f"mpiexec (Open MPI) {version}")
+
+    return made
+
+
+def test_a_job_that_may_lose_ranks_is_started_so(open_mpi):
+    path = open_mpi("5.0.11")
+    options = LaunchOptions("", n=3, mpiexec=path, fault_tolerant=True, bind=False)
+    line = plan_launch(options, ["refine3d"]).line
+    assert line[:5] == [path, "--with-ft", "ulfm", "-n", "3"]
+    plain = plan_launch(LaunchOptions("", n=3, mpiexec=path, bind=False), ["refine3d"]).line
+    assert "--with-ft" not in plain
+
+
+def test_slurm_s_own_launcher_is_not_taken_where_ranks_may_be_lost(open_mpi, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setattr(launch_program, "slurm_plugin", lambda _: "pmix")
+    path = open_mpi("5.0.11")
+    monkeypatch.setattr(flavours, "_candidates", lambda: [path])
+    options = LaunchOptions("", n=3, hosts="n1:3", fault_tolerant=True)
+    assert plan_launch(options, ["refine3d"]).line[0] == path
+    with pytest.raises(InputError, match="leave --launcher out"):
+        plan_launch(LaunchOptions("", n=3, launcher="srun", fault_tolerant=True), ["refine3d"])
+
+
+def test_an_mpi_that_ends_all_ranks_is_refused_where_they_are_to_go_on(open_mpi, tmp_path):
+    options = LaunchOptions("", n=3, mpiexec=open_mpi("4.1.6"), fault_tolerant=True)
+    with pytest.raises(InputError, match=r"Open MPI 4.1.6\), expected Open MPI 5 or newer"):
+        plan_launch(options, ["refine3d"])
