@@ -3,7 +3,10 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from factories.scratch import two_stacks
 
+from relion_mpi.dataset import scratch_pieces
+from relion_mpi.dataset.scratch_pieces import pieces_of
 from relion_mpi.io.mrc import write_map
 from relion_mpi.io.star import write_star
 
@@ -55,3 +58,23 @@ def project(tmp_path):
     made.write = write
     write()
     return made
+
+
+@pytest.fixture
+def stacks(tmp_path):
+    """Two stacks of 40 random images."""
+    return two_stacks(tmp_path)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def pieces(stacks, monkeypatch):
+    headers, _ = stacks
+    monkeypatch.setattr(scratch_pieces, "PIECE_BYTES", 10 * headers[0].image_bytes)
+    return pieces_of(headers, np.repeat([0, 1], 40), np.tile(np.arange(40), 2))
