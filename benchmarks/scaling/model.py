@@ -78,7 +78,7 @@ class Job:
     seconds : by stage, see `STAGES`; what is left out counts as 0
     start_s : of the E-step, whatever the number of GPUs: fitted to 1, 2 and 4 H200s
         (`results/h200x4_scaling.jsonl`); a time line shows 0.03 s until the first batches are done,
-        and what the rest is has not been found
+        the rest is in batches, which take the longer the more GPUs there are
     batch_s : of a batch whatever its size (half as many particles in a batch lost 3 % at order 3)
     source : where the seconds were measured
     """
