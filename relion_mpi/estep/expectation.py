@@ -206,16 +206,21 @@ class Expectation:
         """Do a batch at once, or in parts as small as the memory needs them."""
         n_img = prepared.batch.n_img
         try:
-            return self._run(prepared, sums)
-        except MemoryError:
+            found = self._run(prepared, sums)
+        except MemoryError:  # before anything was added to the sums
             if n_img == 1:
                 raise
             log.info("A batch of %d particles is too much for the memory: halving it", n_img)
+        else:
+            return self._conclude(prepared, *found, sums)
         first = self._run_or_halve(prepared.chosen(slice(n_img // 2)), sums)
         second = self._run_or_halve(prepared.chosen(slice(n_img // 2, n_img)), sums)
         return first.followed_by(second)
 
-    def _run(self, prepared: Prepared, sums: HalfSums) -> BatchResult:
+    def _run(
+        self, prepared: Prepared, sums: HalfSums
+    ) -> tuple[BestHypotheses, Moments, NDArray[np.float64]]:
+        """Search and add to the volume; return best samples, moments and power spectra."""
         batch, backend, poses = prepared.batch, self.backend, prepared.poses
         geometry, grid = self.group(batch.optics_group)
         references = self.references[batch.half]
@@ -235,8 +240,9 @@ class Expectation:
         posterior, best = backend.search_fine(handle, references, grid, candidates, likelihood)
         del candidates
         _check_finite(batch, best)
+        power = backend.power_spectra(handle)
         moments = backend.accumulate(handle, references, grid, posterior, likelihood, sums.handle)
-        return self._conclude(prepared, best, moments, backend.power_spectra(handle), sums)
+        return best, moments, power
 
     def _conclude(
         self,

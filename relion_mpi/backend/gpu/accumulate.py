@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ from relion_mpi.backend.gpu.coarse import job_offsets
 from relion_mpi.backend.gpu.launch import BLOCK, Arithmetic, block_for, blocks, group_size, product
 from relion_mpi.backend.half_plane import plane_shape
 from relion_mpi.backend.results import HostSums, Moments
+from relion_mpi.core.errors import InputError
 from relion_mpi.fourier import half_ball
 from relion_mpi.fourier.shells import padded_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relion_mpi.backend.gpu.fine import Posterior
     from relion_mpi.backend.gpu.grids import DeviceGrid
     from relion_mpi.backend.gpu.prepare import Images
@@ -132,27 +136,30 @@ def accumulate(
     block = block_for(n_pix)
     n_chunk = blocks(n_pix, block)
     for first in range(0, n_slice, per_call):
-        chosen = posterior.chosen[first : first + per_call]
-        n = chosen.size
-        slices, weights = posterior.slices[chosen], posterior.weights[chosen]
-        share = cp.empty(n, real)
-        product(weights, summing, phi[:n])
-        arithmetic.kernel("slices", "share_weights")(
-            (blocks(32 * n),), (BLOCK,),
-            (slices, np.int64(n), weights, np.int32(n_column), np.int32(grid.host.n_orient),
-             np.int32(grid.host.n_psi), np.int32(references.n_class),
-             np.int32(sums.direction_weight.shape[1]), share, class_weight, shift_weight,
-             *per_direction, sums.direction_weight),
-        )  # fmt: skip
-        n_group, dealing = _dealt(slices, n_img, n_chunk, sums.quanta, arithmetic)
-        arithmetic.kernel("accumulate", "accumulate", planar=references.planar)(
-            (n_group, n_chunk), (block,),
-            (references.source, np.int64(references.length), np.int32(references.size),
-             references.limit, np.int32(grid.host.n_orient), slices, np.int64(n),
-             *dealing, geometry.slice_x, geometry.slice_y, np.int32(n_pix),
-             images.masked, images.unmasked, images.reference_ctf, images.data_ctf,
-             images.weight_ctf, inv_sigma2, phi, share, sums.volume, moments),
-        )  # fmt: skip
+        with _added_once(first):
+            chosen = posterior.chosen[first : first + per_call]
+            n = chosen.size
+            slices, weights = posterior.slices[chosen], posterior.weights[chosen]
+            share = cp.empty(n, real)
+            product(weights, summing, phi[:n])
+            arithmetic.kernel("slices", "share_weights")(
+                (blocks(32 * n),), (BLOCK,),
+                (slices, np.int64(n), weights, np.int32(n_column), np.int32(grid.host.n_orient),
+                 np.int32(grid.host.n_psi), np.int32(references.n_class),
+                 np.int32(sums.direction_weight.shape[1]), share, class_weight, shift_weight,
+                 *per_direction, sums.direction_weight),
+            )  # fmt: skip
+            n_group, dealing = _dealt(slices, n_img, n_chunk, sums.quanta, arithmetic)
+            arithmetic.kernel("accumulate", "accumulate", planar=references.planar)(
+                (n_group, n_chunk), (block,),
+                (references.source, np.int64(references.length), np.int32(references.size),
+                 references.limit, np.int32(grid.host.n_orient), slices, np.int64(n),
+                 *dealing, geometry.slice_x, geometry.slice_y, np.int32(n_pix),
+                 images.masked, images.unmasked, images.reference_ctf, images.data_ctf,
+                 images.weight_ctf, inv_sigma2, phi, share, sums.volume, moments),
+            )  # fmt: skip
+            # What comes next takes their place in memory.
+            del slices, weights, share, dealing
     arithmetic.kernel("slices", "shell_moments")(
         (n_img,), (BLOCK,),
         (moments, geometry.shell_order, geometry.shell_start, np.int32(n_pix), np.int32(n_shell),
@@ -163,6 +170,24 @@ def accumulate(
         class_weight = class_weight.view(np.int64) * WEIGHT_STEP
         shift_weight = shift_weight.view(np.int64) * WEIGHT_STEP
     return Moments(cross, power, class_weight, shift_weight, int(n_slice))
+
+
+@contextmanager
+def _added_once(first: int) -> Iterator[None]:
+    """Refuse to go on where memory is full after slices before `first` were added to the sums.
+
+    A batch that is done again in halves would add them twice.
+    """
+    try:
+        yield
+    except cp.cuda.memory.OutOfMemoryError as error:
+        if not first:
+            raise
+        msg = (
+            f"the GPU's memory became full in the middle of a batch ({error}); free memory of the "
+            "GPU or start fewer ranks on it, then --continue"
+        )
+        raise InputError(msg) from error
 
 
 def _dealt(
