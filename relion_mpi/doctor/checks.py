@@ -6,6 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from relion_mpi.doctor.table import Line, State
+from relion_mpi.parallel.relay import shared_bytes
+from relion_mpi.parallel.shared_memory import SHM_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +145,36 @@ def cores(facts: Sequence[Facts]) -> list[Line]:
             lines.append(Line("cores", State.NOTE, found, mend))
         else:
             lines.append(Line("cores", State.OK, found))
+    return lines
+
+
+def shared_memory(facts: Sequence[Facts]) -> list[Line]:
+    """Judge the memory that the ranks of a host can share.
+
+    Parameters
+    ----------
+    facts
+        Of all ranks.
+
+    Returns
+    -------
+    list of Line
+        One line a host of several ranks.
+    """
+    lines = []
+    for host, ranks in by_host(facts).items():
+        if len(ranks) < 2:
+            continue
+        free = ranks[0].shm_bytes
+        found = f"{host}: {free / 2**30:.2f} GiB free in {SHM_FOLDER}"
+        if free < shared_bytes(len(ranks)):
+            mend = (
+                "give it more (a container: --shm-size 16g): else sums travel in messages, several "
+                "times as slowly, and images are read in every iteration"
+            )
+            lines.append(Line("shared memory", State.NOTE, found, mend))
+        else:
+            lines.append(Line("shared memory", State.OK, found))
     return lines
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import relion_mpi
 from relion_mpi.doctor.gpu_facts import GPUFacts, look_at_gpus
 from relion_mpi.parallel import comm, cuda_aware, lost_ranks, roll_call, threads
+from relion_mpi.parallel.shared_memory import free_shm_bytes
 
 if TYPE_CHECKING:
     from relion_mpi.doctor.options import DoctorOptions
@@ -42,6 +43,7 @@ class Facts:
     folder_error: str
     cache: str
     cache_error: str
+    shm_bytes: int
     gpu: GPUFacts
 
 
@@ -78,6 +80,7 @@ def look(options: DoctorOptions, ranks: World) -> Facts:
         folder_error=folder_error,
         cache=cache,
         cache_error=cache_error,
+        shm_bytes=free_shm_bytes(),
         gpu=look_at_gpus(options.gpu or "", comm.node(ranks)),
     )
 

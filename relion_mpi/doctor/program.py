@@ -64,6 +64,7 @@ def judge(facts: Sequence[Facts], wants_gpu: bool) -> list[Line]:
         *checks.programs(facts),
         *checks.launch(facts),
         *checks.cores(facts),
+        *checks.shared_memory(facts),
         *gpus(facts, wants_gpu),
         *checks.storage(facts),
         checks.relion(),

@@ -36,7 +36,7 @@ def job(n_ranks, gpus=None, host="n1"):
             versions=(("Python", "3.12"),), program="/x", mpi="MPICH 5", cuda_aware=False,
             outlives_workers=False,
             cores=tuple(range(8)), n_threads=2, folder="/", folder_error="", cache="/c",
-            cache_error="", gpu=gpus[rank] if gpus else NO_GPU,
+            cache_error="", shm_bytes=2**33, gpu=gpus[rank] if gpus else NO_GPU,
         )
         for rank in range(n_ranks)
     ]  # fmt: skip
@@ -49,6 +49,14 @@ def lines(found, topic, wants_gpu=False):
 def only(found, topic, wants_gpu=False):
     (line,) = lines(found, topic, wants_gpu)
     return line
+
+
+def test_shared_memory_is_looked_at_where_there_are_several_ranks():
+    assert lines(job(1), "shared memory") == []
+    assert only(job(3), "shared memory").found == "n1: 8.00 GiB free in /dev/shm"
+    little = only([replace(one, shm_bytes=2**20) for one in job(3)], "shared memory")
+    assert little.state is State.NOTE
+    assert "--shm-size" in little.mend
 
 
 def test_ranks_are_counted_by_host():
