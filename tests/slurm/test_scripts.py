@@ -58,7 +58,7 @@ def test_a_job_that_loses_the_ranks_of_a_node_is_put_back_and_goes_on(slurm, mad
     job = slurm.submit(
         tmp_path, "--nodes=2", *SMALL[1:], ROOT / "slurm" / "refine3d.sbatch",
         "--i", made.particles, "--ref", made.reference, "--o", "out/run", "--random_seed", "1",
-        "--healpix_order", "3", "--offset_range", "2", "--auto_iter_max", "1", "--j", "1",
+        "--healpix_order", "3", "--offset_range", "2", "--auto_iter_max", "2", "--j", "1",
         "--checkpoint_minutes", "0.01",
     )  # fmt: skip
     partial = tmp_path / "out" / "run_it001_partial.h5"
@@ -73,7 +73,8 @@ def test_a_job_that_loses_the_ranks_of_a_node_is_put_back_and_goes_on(slurm, mad
     told = finished(slurm, job, tmp_path)
     assert told.count("4 rank(s): 2 on n1, 2 on n2") == 2
     assert told.count("Putting job") == 1
-    assert "Going on within iteration 1, of which " in told
+    # The iteration may have ended before its ranks were lost; the run, of two, has not.
+    assert re.search("Going on (within iteration [12], of which|after iteration 1:) ", told)
 
 
 @pytest.mark.parametrize("command", ["class3d", "class2d"])
