@@ -124,7 +124,8 @@ def accumulate(
     real = arithmetic.real
     n_img, n_pix, n_shell = images.n_img, images.n_pix, geometry.host.n_shell
     n_slice, n_column = posterior.chosen.size, posterior.weights.shape[1]
-    # All memory is asked for before anything is added: running out of it must leave the sums alone.
+    # Memory is asked for before anything is added: running out of it must leave the sums alone.
+    # Of what a part of the slices needs, that holds for the first part; see `_added_once`.
     widths = (n_shell, n_shell, references.n_class, n_column)
     together = cp.zeros(n_img * sum(widths))
     cross, power, class_weight, shift_weight = _columns(together, n_img, widths)

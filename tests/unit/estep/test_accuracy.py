@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from factories.plans import batch, expectation
 
-from relion_mpi.estep.accuracy import P_VALUE, expected_accuracies, rotation_step, shift_step
+from relion_mpi.estep.accuracy import (
+    MAX_SHIFT_PIX,
+    P_VALUE,
+    _shift_errors,
+    expected_accuracies,
+    rotation_step,
+    shift_step,
+)
 from relion_mpi.estep.geometry import ctf_parameters
 from relion_mpi.geometry.euler import euler_to_matrix
 from relion_mpi.optics.ctf import ctf
@@ -100,3 +107,21 @@ def test_a_class_without_signal_has_the_worst_accuracies():
     assert result.rotation_deg >= 30.0
     assert result.translation_angst >= 10 * 3.0
     assert not result.orientability.any()
+
+
+def test_a_shift_error_is_the_first_rung_along_its_own_axis():
+    """Power that is not the same along x and y: the axes must not be mixed up."""
+    geometry, _ = expectation(1e-2).group(0)
+    rng = np.random.default_rng(4)
+    along_y = np.array([0, 1, 0, 1, 1, 0])
+    truth = rng.normal(size=(6, geometry.n_pix)) + 1j * rng.normal(size=(6, geometry.n_pix))
+    weight = 0.05 * rng.random((6, geometry.n_pix)) * np.exp(-((geometry.y / 3.0) ** 2))
+    found = _shift_errors(truth, weight, along_y, geometry)
+    for i, is_y in enumerate(along_y):
+        place, error, told = (geometry.y if is_y else geometry.x), 0.0, 0.0
+        while told <= P_VALUE and error < MAX_SHIFT_PIX:
+            error += shift_step(error)
+            turned = np.exp(-2j * np.pi * error * place / geometry.box_size)
+            told = (weight[i] * np.abs(truth[i] * (1 - turned)) ** 2).sum()
+        assert found[i] == pytest.approx(error)
+    assert found[along_y == 1].min() > found[along_y == 0].max()

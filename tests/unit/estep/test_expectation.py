@@ -130,3 +130,18 @@ def test_a_batch_too_large_for_the_memory_is_done_in_parts():
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name))
     # What a batch adds is rounded to steps far below float32.
     np.testing.assert_allclose(found.statistics.packed(), expected.statistics.packed(), rtol=1e-7)
+
+
+def test_a_batch_that_was_added_is_not_done_again_in_parts(monkeypatch):
+    estep = expectation(SIGMA2)
+    images, particles, _, _ = at_grid_points(estep, 4, noise=0.1)
+    asked = []
+
+    def short_of_memory(prepared, *_):
+        asked.append(prepared.batch.n_img)
+        raise MemoryError
+
+    monkeypatch.setattr(estep, "_conclude", short_of_memory)
+    with pytest.raises(MemoryError):
+        run(estep, images, particles)
+    assert asked == [4]

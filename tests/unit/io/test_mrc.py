@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from relion_mpi.core.errors import InputError
+from relion_mpi.io import mrc
 from relion_mpi.io.mrc import read_header, read_map, write_map
 
 VOLUME = np.random.default_rng(5).normal(size=(4, 6, 8)).astype(np.float32)
@@ -62,9 +63,25 @@ def test_every_mode_is_read_in_either_byte_order(tmp_path, kind, order):
     np.testing.assert_array_equal(read_map(path)[0], data)
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 100, 4 * 6 * 8 * 4, 10**6])
+def test_a_map_read_in_pieces_is_the_whole_map(tmp_path, monkeypatch, piece_bytes):
+    path = write_raw(tmp_path / "a.mrc", VOLUME, extended=160)
+    monkeypatch.setattr(mrc, "_PIECE_BYTES", piece_bytes)
+    np.testing.assert_array_equal(read_map(path)[0], VOLUME)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_told_of(tmp_path, monkeypatch):
+    path = write_raw(tmp_path / "a.mrc", VOLUME)
+    header = read_header(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr(mrc, "read_header", lambda _: header)
+    with pytest.raises(InputError, match="became shorter while it was read"):
+        read_map(path)
+
+
 def test_mrcfiles_own_files_are_read(tmp_path):
-    with mrcfile.new(tmp_path / "a.mrc", VOLUME) as mrc:
-        mrc.voxel_size = 2.0
+    with mrcfile.new(tmp_path / "a.mrc", VOLUME) as file:
+        file.voxel_size = 2.0
     volume, pixel_size = read_map(tmp_path / "a.mrc")
     np.testing.assert_array_equal(volume, VOLUME)
     assert pixel_size == 2.0
