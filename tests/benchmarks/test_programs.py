@@ -5,17 +5,8 @@ Left out is what takes a GPU, an installed RELION or more than some seconds.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-BESIDE_PYTHON = Path(sys.executable).with_name("mpiexec")
-MPIEXEC = str(BESIDE_PYTHON) if BESIDE_PYTHON.exists() else shutil.which("mpiexec")
+from factories.benchmark_runs import MPIEXEC, needs_mpiexec, run
 
 PROGRAMS = {
     "io/million_particles.py": "{out} --n 2000 --micrographs 50",
@@ -30,22 +21,12 @@ STUDY = (
 )
 
 
-def run(name, words):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "OMPI_"))}
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / name, *words], check=False, timeout=100, text=True,
-        cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_runs(name, tmp_path):
     assert run(name, PROGRAMS[name].format(out=tmp_path).split())
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec (pip install mpich)")
+@needs_mpiexec
 def test_a_study_of_scaling_is_what_predictions_are_made_from(tmp_path):
     words = STUDY.format(out=tmp_path).split()
     assert run("scaling/study.py", [*words, "--mpirun", f"{MPIEXEC}"])

@@ -5,19 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.benchmark_runs import MPIEXEC, ROOT, needs_mpiexec, run
 
-ROOT = Path(__file__).parent.parent.parent
 SCALING = ROOT / "benchmarks" / "scaling"
-BESIDE_PYTHON = Path(sys.executable).with_name("mpiexec")
-MPIEXEC = str(BESIDE_PYTHON) if BESIDE_PYTHON.exists() else shutil.which("mpiexec")
 
 
 def load(*names):
@@ -173,17 +167,12 @@ def test_the_batches_of_a_study_are_those_that_were_counted(tmp_path):
     assert model.predict(found, 14).seconds["E-step"] == pytest.approx(0.1)
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec (pip install mpich)")
+@needs_mpiexec
 def test_every_way_to_reduce_gives_the_known_sum(tmp_path):
     """The program checks the sums itself, and ends all ranks if one is wrong."""
     out = tmp_path / "reduce.jsonl"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI_", "OMPI_"))}
-    subprocess.run(
-        [MPIEXEC, "-n", "3", sys.executable, SCALING / "reduce.py", "--boxes", "16,20",
-         "--repeats", "1", "--out", out],
-        check=True, timeout=60, env=environment | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["--boxes", "16,20", "--repeats", "1", "--out", out]
+    run("scaling/reduce.py", words, [MPIEXEC, "-n", "3"])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     done = {(row["way"], row["box"]) for row in rows if row["best_s"] > 0}
     ways = ("shared memory", "chunked", "double buffer", "one message", "chain")
